@@ -1,0 +1,1 @@
+"""From bytes to clips: the only place that touches FFmpeg. Imports neither torch nor Beam."""

@@ -1,0 +1,1 @@
+"""A time range of a video -> clips: one seek, one pass."""
