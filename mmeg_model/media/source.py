@@ -32,9 +32,7 @@ class VideoRef:
     @property
     def uri(self) -> str:
         """The location as it is published: bytes of a path that are no UTF-8 are percent-escaped."""
-        return "".join(
-            f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in self.location
-        )
+        return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in self.location)
 
     @property
     def key(self) -> bytes:
