@@ -1,0 +1,57 @@
+"""The networks by name, and how their sizes are written down."""
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, get_type_hints
+
+from torch import nn
+
+from mmeg_model.nearest import unknown
+from mmeg_model.networks.compact import CompactConfig, CompactNetwork
+
+
+class Preset(NamedTuple):
+    """A network and the frozen dataclass that holds its sizes."""
+
+    config: type
+    network: type[nn.Module]
+
+
+PRESETS: Final[Mapping[str, Preset]] = types.MappingProxyType(
+    {"compact": Preset(CompactConfig, CompactNetwork)}
+)
+
+
+def build(preset: str, sizes: Mapping[str, Any] | None = None) -> nn.Module:
+    """Make a network with fresh weights.
+
+    Args:
+        preset: a name in `PRESETS`.
+        sizes: its config as plain values (as `dataclasses.asdict` or JSON give it); what is not named keeps
+            the preset's value.
+
+    Raises:
+        ValueError: if the preset or a name in sizes is unknown; the message says which names are near.
+    """
+    if preset not in PRESETS:
+        raise ValueError(unknown("preset", preset, PRESETS))
+    config, network = PRESETS[preset]
+    return network(config_from_plain(config, sizes or {}))
+
+
+def config_from_plain(config: type, values: Mapping[str, Any]) -> Any:
+    """Make a frozen dataclass, nested ones within, from plain values; lists become tuples.
+
+    Raises:
+        ValueError: if a name is no field.
+    """
+    hints = get_type_hints(config)
+    arguments = {}
+    for name, value in values.items():
+        if name not in hints:
+            raise ValueError(unknown(f"field of {config.__name__}", name, hints))
+        if dataclasses.is_dataclass(hints[name]):
+            value = config_from_plain(hints[name], value)
+        arguments[name] = tuple(value) if isinstance(value, list) else value
+    return config(**arguments)
