@@ -1,0 +1,42 @@
+"""RAVDESS, spoken part (Livingstone and Russo 2018, doi 10.1371/journal.pone.0196391). CC BY-NC-SA 4.0.
+
+Names are seven numbers, `modality-channel-emotion-intensity-statement-repetition-actor`; odd actors are male.
+Modality 03 is sound alone, 01 picture and sound, 02 the same picture without its sound.
+"""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from mmeg_model.corpora.utterance import (
+    SOUND_SUFFIXES,
+    CorpusReading,
+    ExcludedError,
+    Utterance,
+    emotion_by_code,
+    read_by_name,
+)
+
+_NAME: Final = re.compile(
+    r"(?P<modality>\d\d)-(?P<take>(?P<channel>\d\d)-(?P<emotion>\d\d)(-\d\d){3}-(?P<actor>\d\d))"
+)
+_SPEECH: Final = "01"
+_EMOTIONS: Final = {"01": "neutral", "03": "happiness", "04": "sadness", "05": "anger"}
+
+
+def _utterance(path: Path, match: re.Match[str]) -> Utterance:
+    if match["channel"] != _SPEECH:
+        raise ExcludedError("song")
+    return Utterance(
+        path=path,
+        corpus="ravdess-speech",
+        recording=f"ravdess/{match['take']}",
+        speaker=f"ravdess-{match['actor']}",
+        emotion=emotion_by_code(_EMOTIONS, match["emotion"]),
+        perceived_gender="male" if int(match["actor"]) % 2 else "female",
+    )
+
+
+def read_sounds(folder: Path) -> CorpusReading:
+    """Read the sounds; calm (02), fear, disgust, surprise and songs are left out."""
+    return read_by_name(folder, SOUND_SUFFIXES, _NAME, _utterance)

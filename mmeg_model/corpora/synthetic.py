@@ -1,0 +1,141 @@
+"""A small corpus of shapes and tones with known labels, as real media files: for demonstrations and tests.
+
+Colour and tempo tell the emotion, the shape and the pitch of the tone the perceived gender; a speaker has a
+pitch and a size of its own. Nobody is in it and nothing is to be learned from it about people.
+"""
+
+import csv
+import heapq
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Final
+
+import av
+import numpy as np
+
+from mmeg_model.corpora.utterance import CorpusReading, Utterance
+from mmeg_model.labels import EMOTIONS, GENDERS
+
+MANIFEST: Final = "manifest.csv"
+NUM_SPEAKERS: Final = 8
+_WIDTH, _HEIGHT, _FRAME_RATE_HZ, _SAMPLE_RATE_HZ = 192, 144, 25, 44_100
+_SAMPLES_PER_PACKET: Final = 1024  # of AAC
+
+_COLOURS: Final = {
+    "neutral": (140, 140, 140),
+    "anger": (210, 40, 30),
+    "happiness": (235, 205, 50),
+    "sadness": (40, 70, 170),
+}
+_BEATS_PER_SECOND: Final = {"neutral": 2.0, "anger": 8.0, "happiness": 4.0, "sadness": 1.0}
+_PITCH_HZ: Final = {"female": 440.0, "male": 180.0}
+
+
+@dataclass(frozen=True)
+class _Person:
+    emotion: str
+    perceived_gender: str
+    pitch_factor: float
+    radius: float
+    """Of the shape, as a part of the picture's height."""
+
+
+def write_corpus(folder: Path, *, num_videos: int = 8, seconds: float = 3.0, seed: int = 0) -> list[Path]:
+    """Write mp4 files (H.264 and AAC) and a manifest of their labels; the same seed, the same bytes.
+
+    Emotions, perceived genders and `NUM_SPEAKERS` speakers take turns.
+
+    Raises:
+        ValueError: if num_videos is not positive, or a video would be shorter than a frame.
+    """
+    if num_videos < 1 or seconds * _FRAME_RATE_HZ < 1:
+        raise ValueError(f"{num_videos = } and {seconds * _FRAME_RATE_HZ = } (frames) must be at least 1")
+    folder.mkdir(parents=True, exist_ok=True)
+    chance = random.Random(seed)  # noqa: S311
+    pitch_factors = [chance.uniform(0.9, 1.1) for _ in range(NUM_SPEAKERS)]
+    radii = [chance.uniform(0.2, 0.3) for _ in range(NUM_SPEAKERS)]
+    rows = []
+    for video in range(num_videos):
+        speaker = video // len(EMOTIONS) % NUM_SPEAKERS
+        person = _Person(
+            EMOTIONS[video % len(EMOTIONS)],
+            GENDERS[speaker % len(GENDERS)],
+            pitch_factors[speaker],
+            radii[speaker],
+        )
+        path = folder / f"{video:04d}-{person.emotion}-{person.perceived_gender}.mp4"
+        _write_video(path, person, seconds, phase=chance.random())
+        rows.append((path.name, f"synthetic-{speaker:02d}", person.perceived_gender, person.emotion))
+    with (folder / MANIFEST).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("path", "speaker", "perceived_gender", "emotion"), *rows])
+    return [folder / row[0] for row in rows]
+
+
+def read_manifest(folder: Path) -> CorpusReading:
+    """Read what `write_corpus` wrote."""
+    with (folder / MANIFEST).open(newline="", encoding="utf-8") as file:
+        utterances = tuple(
+            Utterance(
+                path=folder / row["path"],
+                corpus="synthetic",
+                recording=f"synthetic/{row['path']}",
+                speaker=row["speaker"],
+                emotion=row["emotion"],
+                perceived_gender=row["perceived_gender"],
+            )
+            for row in csv.DictReader(file)
+        )
+    return CorpusReading(utterances, {})
+
+
+def _write_video(path: Path, person: _Person, seconds: float, *, phase: float) -> None:
+    with av.open(path, "w") as container:
+        picture = container.add_stream(
+            "libx264", rate=_FRAME_RATE_HZ, options={"preset": "veryfast", "threads": "1"}
+        )
+        picture.width, picture.height, picture.pix_fmt = _WIDTH, _HEIGHT, "yuv420p"
+        sound = container.add_stream("aac", rate=_SAMPLE_RATE_HZ, layout="mono")
+        frames = heapq.merge(
+            _pictures(person, seconds, phase), _sounds(person, seconds, phase), key=lambda frame: frame.time
+        )
+        for frame in frames:
+            if isinstance(frame, av.VideoFrame):
+                container.mux(picture.encode(frame))
+            else:
+                container.mux(sound.encode(frame))
+        container.mux(picture.encode(None))
+        container.mux(sound.encode(None))
+
+
+def _pictures(person: _Person, seconds: float, phase: float) -> Iterator[av.VideoFrame]:
+    """A shape that swings from side to side on a dim background."""
+    y, x = np.mgrid[:_HEIGHT, :_WIDTH] / _HEIGHT
+    for number in range(round(seconds * _FRAME_RATE_HZ)):
+        beat = _BEATS_PER_SECOND[person.emotion] * number / _FRAME_RATE_HZ / 4 + phase
+        dx, dy = x - _WIDTH / _HEIGHT / 2 - 0.3 * np.sin(2 * np.pi * beat), y - 0.5
+        if person.perceived_gender == "female":
+            inside = dx**2 + dy**2 < person.radius**2
+        else:
+            inside = np.maximum(abs(dx), abs(dy)) < person.radius
+        picture = np.full((_HEIGHT, _WIDTH, 3), 30, np.uint8)
+        picture[inside] = _COLOURS[person.emotion]
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        frame.pts, frame.time_base = number, Fraction(1, _FRAME_RATE_HZ)
+        yield frame
+
+
+def _sounds(person: _Person, seconds: float, phase: float) -> Iterator[av.AudioFrame]:
+    """A tone with three overtones that swells with the beat."""
+    time = np.arange(round(seconds * _SAMPLE_RATE_HZ)) / _SAMPLE_RATE_HZ
+    pitch_hz = _PITCH_HZ[person.perceived_gender] * person.pitch_factor
+    tone = sum(np.sin(2 * np.pi * pitch_hz * k * time) / k for k in range(1, 5))
+    swell = 0.5 + 0.5 * np.sin(2 * np.pi * (_BEATS_PER_SECOND[person.emotion] * time + phase))
+    samples = (0.2 * tone * swell).astype(np.float32)
+    for start in range(0, len(samples), _SAMPLES_PER_PACKET):
+        packet = samples[None, start : start + _SAMPLES_PER_PACKET]
+        frame = av.AudioFrame.from_ndarray(packet, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = _SAMPLE_RATE_HZ, start, Fraction(1, _SAMPLE_RATE_HZ)
+        yield frame
