@@ -1,0 +1,285 @@
+"""The parent's end of one decoder process: starts it, asks it, and turns its death into an error with a name.
+
+Nothing that a child says is believed, for it has read hostile bytes: messages are JSON with a length limit,
+arrays have the size that was asked for, and anything else is an error.
+"""
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, get_args, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+import mmeg_model
+from mmeg_model.clip import FRAME_SIZE, SAMPLES_PER_FRAME, Clip, num_frames_between
+from mmeg_model.media.decoder_process import MESSAGE_LENGTH, encode_message
+from mmeg_model.media.errors import MediaError, Stage
+from mmeg_model.media.probe import VideoInfo
+from mmeg_model.media.source import VideoRef
+from mmeg_model.media.windows import Window
+
+DECODER_COMMAND: Final = (sys.executable, "-P", "-m", "mmeg_model.media.decoder_process")
+SMALLEST_MEMORY_BYTES: Final = 128 << 20
+
+_MAX_MESSAGE_BYTES: Final = 64 << 10
+_MAX_STDERR_BYTES: Final = 4 << 10
+_MAX_NUMBER: Final = 2**31 - 1
+_SECONDS_TO_DIE: Final = 10.0
+
+
+@dataclass(frozen=True)
+class DecoderLimits:
+    """What one child may use.
+
+    Raises:
+        ValueError: if the deadline is not positive and finite, or the memory too small for a child to start.
+    """
+
+    deadline_seconds: float
+    """How long the parent waits for one child over one request: a probe, or the clips of a span. Time in which
+    the parent does not ask for the next clip is not counted. A child's start counts to its first request."""
+    memory_bytes: int
+    """Private memory of one child (RLIMIT_DATA), of which Python, numpy and FFmpeg take 65 MB."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.deadline_seconds < math.inf:
+            raise ValueError(f"{self.deadline_seconds = } must be positive and finite")
+        if self.memory_bytes < SMALLEST_MEMORY_BYTES:
+            raise ValueError(
+                f"{self.memory_bytes = } must be at least {SMALLEST_MEMORY_BYTES} for a child to start"
+            )
+
+
+class DecoderFailedError(Exception):
+    """The decoder process cannot be used any more: it died, hangs, or talks nonsense. Named as in MediaError."""
+
+    def __init__(self, error: str, message: str) -> None:
+        super().__init__(error, message)
+        self.error = error
+        self.message = message
+
+
+def _environment() -> dict[str, str]:
+    """What Python needs to find this package and its libraries; no credentials."""
+    paths = [str(Path(mmeg_model.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PYTHONHOME") if name in os.environ}
+    # OpenBLAS reserves 40 MB per thread, and nothing here multiplies matrices.
+    return kept | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 <= value <= _MAX_NUMBER
+
+
+class DecoderClient:
+    """One decoder process, used by one thread at a time."""
+
+    def __init__(self, command: Sequence[str], limits: DecoderLimits) -> None:
+        self._limits = limits
+        self._seconds_left = limits.deadline_seconds
+        self._is_ready = False
+        self._channel, theirs = socket.socketpair()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - close() does
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - nothing in it comes from a video
+                [*command, str(theirs.fileno()), str(limits.memory_bytes), str(limits.deadline_seconds)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._stderr,
+                pass_fds=[theirs.fileno()],
+                env=_environment(),
+                start_new_session=True,  # a Ctrl-C in the terminal is the parent's affair
+            )
+
+    def kill(self) -> None:
+        """End the process, however far it has got; may come from any thread."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """End the process and leave nothing of it behind."""
+        self._process.kill()
+        self._process.wait()
+        self._channel.close()
+        self._stderr.close()
+
+    def forget(self) -> None:
+        """Let go of a process that belongs to the process that this one was forked from."""
+        self._process.returncode = 0
+        self._channel.close()
+        self._stderr.close()
+
+    def probe(self, descriptor: int, video: VideoRef) -> Iterator[VideoInfo]:
+        """Yield the one answer."""
+        self._ask({}, descriptor, video)
+        yield self._video_info(self._receive_message().get("info"))
+
+    def decode(
+        self, descriptor: int, video: VideoRef, info: VideoInfo, windows: Sequence[Window]
+    ) -> Iterator[tuple[Clip | None, int]]:
+        """Yield the clips, and with each the packets damaged since the one before; last None with the rest of them."""
+        self._ask({"info": asdict(info), "windows": list(windows)}, descriptor, video)
+        for window in windows:
+            message = self._receive_message()
+            if message.get("clip") != list(window):
+                raise self._bad_message(f"the clip {list(window)} was due")
+            num_damaged_packets = self._num_damaged_packets(message)
+            yield self._receive_clip(window, message), num_damaged_packets
+        yield None, self._num_damaged_packets(self._receive_message())
+
+    def _ask(self, request: dict[str, Any], descriptor: int, video: VideoRef) -> None:
+        self._seconds_left = self._limits.deadline_seconds
+        if not self._is_ready:
+            self._await_start()
+        request |= {"start_byte": video.start_byte, "num_bytes": video.num_bytes}
+        message = encode_message(request)
+        try:
+            self._channel.settimeout(self._limits.deadline_seconds)
+            num_sent = socket.send_fds(self._channel, [message], [descriptor])
+            self._channel.sendall(message[num_sent:])
+        except TimeoutError:
+            raise self._deadline_exceeded() from None
+        except ConnectionError:
+            raise self._died() from None
+
+    def _await_start(self) -> None:
+        try:
+            self._receive_message()
+        except DecoderFailedError as failure:
+            if failure.error == "DecoderDied":
+                raise RuntimeError(f"decoder processes do not start: {failure.message}") from failure
+            raise
+        self._is_ready = True
+
+    def _receive_into(self, left: memoryview) -> None:
+        while left:
+            started = time.monotonic()
+            self._channel.settimeout(max(self._seconds_left, 1e-3))
+            try:
+                num_received = self._channel.recv_into(left)
+            except TimeoutError:
+                raise self._deadline_exceeded() from None
+            except ConnectionError:
+                num_received = 0
+            self._seconds_left -= time.monotonic() - started
+            if not num_received:
+                raise self._died()
+            left = left[num_received:]
+
+    def _receive_message(self) -> dict[str, Any]:
+        head = bytearray(MESSAGE_LENGTH.size)
+        self._receive_into(memoryview(head))
+        (num_bytes,) = MESSAGE_LENGTH.unpack(head)
+        if not 0 < num_bytes <= _MAX_MESSAGE_BYTES:
+            raise self._bad_message(f"a message of {num_bytes} bytes")
+        text = bytearray(num_bytes)
+        self._receive_into(memoryview(text))
+        try:
+            message = json.loads(text)
+            json.dumps(
+                message, ensure_ascii=False
+            ).encode()  # half a surrogate pair would break a table later
+        except (ValueError, RecursionError):
+            message = None
+        if not isinstance(message, dict):
+            raise self._bad_message("no JSON object")
+        if "out_of_memory" in message:
+            limit_mib = self._limits.memory_bytes >> 20
+            raise DecoderFailedError(
+                "MemoryLimitExceeded", f"the decoder needed more memory than its limit of {limit_mib} MiB"
+            )
+        if "error" in message:
+            raise self._media_error(message["error"])
+        return message
+
+    def _media_error(self, texts: object) -> MediaError:
+        if (
+            not isinstance(texts, list)
+            or len(texts) != 3
+            or not all(isinstance(text, str) for text in texts)
+            or texts[0] not in get_args(Stage)
+        ):
+            raise self._bad_message("an error without stage, name and sentence")
+        return MediaError(*texts)
+
+    def _video_info(self, values: object) -> VideoInfo:
+        hints = get_type_hints(VideoInfo)
+        if not isinstance(values, dict) or values.keys() != hints.keys():
+            raise self._bad_message("video information with other fields")
+        for name, value in values.items():
+            fits = value is None or _is_number(value) or isinstance(value, str)
+            if not fits or not isinstance(value, hints[name]):
+                raise self._bad_message(f"video information with {name} = {value!r:.100}")
+        try:
+            return VideoInfo(**values)
+        except ValueError as error:
+            raise self._bad_message(f"video information that does not fit together: {error}") from error
+
+    def _num_damaged_packets(self, message: dict[str, Any]) -> int:
+        number = message.get("damaged_packets")
+        if not isinstance(number, int) or not _is_number(number):
+            raise self._bad_message("no number of damaged packets")
+        return number
+
+    def _receive_clip(self, window: Window, message: dict[str, Any]) -> Clip:
+        t = num_frames_between(*window)
+        frames, frames_valid = self._receive_arrays(
+            message.get("has_frames"), (t, FRAME_SIZE, FRAME_SIZE, 3), np.uint8, t
+        )
+        samples, samples_valid = self._receive_arrays(
+            message.get("has_samples"), (t * SAMPLES_PER_FRAME,), np.int16, t * SAMPLES_PER_FRAME
+        )
+        return Clip(*window, frames, frames_valid, samples, samples_valid)
+
+    def _receive_arrays(
+        self, is_there: object, shape: tuple[int, ...], dtype: type, num_valid: int
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        if is_there is not True:
+            return np.zeros(shape, dtype), np.zeros(num_valid, np.bool_)
+        valid = np.empty(num_valid, np.uint8)
+        array: NDArray[Any] = np.empty(shape, dtype)
+        self._receive_into(valid.data)
+        self._receive_into(array.data.cast("B"))
+        return array, valid != 0  # a bool that is neither 0 nor 1 would be undefined behaviour in numpy
+
+    def _deadline_exceeded(self) -> DecoderFailedError:
+        seconds = self._limits.deadline_seconds
+        return DecoderFailedError(
+            "DeadlineExceeded", f"the decoder did not finish within {seconds:g} seconds"
+        )
+
+    def _bad_message(self, what: str) -> DecoderFailedError:
+        return DecoderFailedError("BadMessage", f"the decoder sent something that it never should: {what}")
+
+    def _died(self) -> DecoderFailedError:
+        try:
+            status = self._process.wait(_SECONDS_TO_DIE)
+        except subprocess.TimeoutExpired:
+            return self._bad_message("the end of its messages, and it lives on")
+        if status == -signal.SIGPROF:
+            return self._deadline_exceeded()
+        if status < 0:
+            known = {number.value: number.name for number in signal.Signals}
+            name = known.get(-status, str(-status))
+            return DecoderFailedError("DecoderKilled", f"the decoder was killed by signal {name}")
+        return DecoderFailedError(
+            "DecoderDied", f"the decoder ended with exit status {status}: {self._last_words()}"
+        )
+
+    def _last_words(self) -> str:
+        descriptor = self._stderr.fileno()
+        end = os.fstat(descriptor).st_size
+        text = os.pread(descriptor, _MAX_STDERR_BYTES, max(0, end - _MAX_STDERR_BYTES)).decode(
+            errors="replace"
+        )
+        return text.strip().rpartition("\n")[2] or "nothing on its standard error"

@@ -1,0 +1,202 @@
+"""The child that parses bytes from outside: `python -m mmeg_model.media.decoder_process FD BYTES SECONDS`.
+
+It answers requests that come over the Unix socket FD, one after the other, and ends when that socket closes.
+A request is a JSON message with the video's open file descriptor beside it (SCM_RIGHTS); an answer is one
+or more JSON messages, a clip's followed by the bytes of its arrays. The child opens nothing by name.
+
+Nothing heavy is imported up here: the limits come first, and the parent imports the message format too.
+"""
+
+import io
+import json
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+    from mmeg_model.clip import Clip
+
+MESSAGE_LENGTH: Final = struct.Struct("!I")
+"""Stands before every message: how many bytes of JSON follow."""
+
+CLIPS_AHEAD: Final = 2
+"""Finished clips that wait for the parent while the next one is decoded."""
+
+_MAX_FILE_BYTES: Final = 1 << 20  # standard error is a file; nothing else is written
+_MAX_OPEN_FILES: Final = 32
+_MAX_TEXT: Final = 1_000
+
+
+def encode_message(message: Mapping[str, Any]) -> bytes:
+    """A message as it is sent, its length in front."""
+    text = json.dumps(message).encode()
+    return MESSAGE_LENGTH.pack(len(text)) + text
+
+
+class _VideoFile(io.RawIOBase):
+    """The byte range [start_byte, start_byte + num_bytes) of a descriptor, which it closes, as a file of its own."""
+
+    def __init__(self, descriptor: int, *, start_byte: int, num_bytes: int | None) -> None:
+        size = os.fstat(descriptor).st_size
+        self._descriptor = descriptor
+        self._start = start_byte
+        self._size = max(0, size - start_byte) if num_bytes is None else num_bytes
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        view = memoryview(buffer).cast("B")[: max(0, self._size - self._position)]
+        num_read = os.preadv(self._descriptor, [view], self._start + self._position)
+        self._position += num_read
+        return num_read
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if position < 0:
+            raise ValueError(f"cannot seek to {position}: a file starts at 0")
+        self._position = position
+        return position
+
+    def tell(self) -> int:
+        return self._position
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
+
+
+def _limit_resources(memory_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_FILE_BYTES, _MAX_FILE_BYTES))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_OPEN_FILES, _MAX_OPEN_FILES))
+    # Not RLIMIT_AS: that also counts what is mapped but never touched, 140 MB of libraries to begin with.
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _receive(channel: socket.socket, num_bytes: int) -> bytes:
+    parts = []
+    while num_bytes:
+        part = channel.recv(num_bytes)
+        if not part:
+            raise ConnectionError("the parent is gone")
+        parts.append(part)
+        num_bytes -= len(part)
+    return b"".join(parts)
+
+
+def _receive_request(channel: socket.socket) -> tuple[dict[str, Any], int]:
+    head, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_LENGTH.size, 1)
+    head += _receive(channel, MESSAGE_LENGTH.size - len(head))
+    request = json.loads(_receive(channel, *MESSAGE_LENGTH.unpack(head)))
+    return request, descriptors[0]
+
+
+def _clip_message(clip: "Clip", num_damaged_packets: int) -> list["ReadableBuffer"]:
+    import numpy as np
+
+    arrays: list[np.ndarray] = []
+    has_frames, has_samples = bool(clip.frames_valid.any()), bool(clip.samples_valid.any())
+    if has_frames:
+        arrays += [clip.frames_valid, clip.frames]
+    if has_samples:
+        arrays += [clip.samples_valid, clip.samples]
+    head = {
+        "clip": [clip.start_ms, clip.end_ms],
+        "has_frames": has_frames,
+        "has_samples": has_samples,
+        "damaged_packets": num_damaged_packets,
+    }
+    return [encode_message(head), *(np.ascontiguousarray(array).data.cast("B") for array in arrays)]
+
+
+def _answer(request: dict[str, Any], file: BinaryIO) -> Iterator[list["ReadableBuffer"]]:
+    """Yield what is to be sent, message by message, the last one being no clip."""
+    from mmeg_model.media.decode import decode_span
+    from mmeg_model.media.errors import MediaError
+    from mmeg_model.media.probe import VideoInfo, probe
+
+    num_damaged_packets = 0
+
+    def on_damaged_packet() -> None:
+        nonlocal num_damaged_packets
+        num_damaged_packets += 1
+
+    try:
+        if "windows" not in request:
+            yield [encode_message({"info": asdict(probe(file))})]
+            return
+        windows = [(start_ms, end_ms) for start_ms, end_ms in request["windows"]]
+        info = VideoInfo(**request["info"])
+        for clip in decode_span(file, info, windows, on_damaged_packet=on_damaged_packet):
+            message = _clip_message(clip, num_damaged_packets)
+            num_damaged_packets = 0
+            yield message
+        yield [encode_message({"damaged_packets": num_damaged_packets})]
+    except MediaError as error:
+        texts = [error.stage, error.error, error.message[:_MAX_TEXT]]
+        yield [encode_message({"error": [text.encode(errors="replace").decode() for text in texts]})]
+
+
+def _send(channel: socket.socket, message: list["ReadableBuffer"]) -> None:
+    for part in message:
+        channel.sendall(part)
+
+
+def _serve(channel: socket.socket, deadline_seconds: float) -> None:
+    with ThreadPoolExecutor(max_workers=1) as sender:
+        sender.submit(_send, channel, [encode_message({"ready": True})]).result()
+        while True:
+            request, descriptor = _receive_request(channel)
+            sent: deque[Future[None]] = deque()
+            with _VideoFile(
+                descriptor, start_byte=request["start_byte"], num_bytes=request["num_bytes"]
+            ) as file:
+                # The parent keeps the deadline; this ends a child that spins after its parent has died.
+                signal.setitimer(signal.ITIMER_PROF, deadline_seconds)
+                for message in _answer(request, cast(BinaryIO, file)):
+                    sent.append(sender.submit(_send, channel, message))
+                    if len(sent) > CLIPS_AHEAD:
+                        sent.popleft().result()
+                    signal.setitimer(signal.ITIMER_PROF, deadline_seconds)
+            while sent:
+                sent.popleft().result()
+
+
+def main() -> None:
+    """Serve the socket named on the command line until it closes."""
+    descriptor, memory_bytes, deadline_seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    _limit_resources(memory_bytes)
+    with socket.socket(fileno=descriptor) as channel:
+        try:
+            import mmeg_model.media.decode
+            import mmeg_model.media.probe  # noqa: F401 - a child is ready when it has imported FFmpeg
+
+            _serve(channel, deadline_seconds)
+        except ConnectionError:
+            return
+        except MemoryError:
+            # Whatever failed may have left torn state behind: the next request gets a fresh child.
+            channel.sendall(encode_message({"out_of_memory": True}))
+            raise
+
+
+if __name__ == "__main__":
+    main()

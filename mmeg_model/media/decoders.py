@@ -1,0 +1,216 @@
+"""Decoding in child processes: a video that crashes, hangs or eats memory costs one span and no more.
+
+The children are also the parallelism: as many as cores, each a clip or two ahead of the thread that reads it.
+"""
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Self, TypeVar
+
+from mmeg_model.clip import Clip
+from mmeg_model.media.decoder_client import (
+    DECODER_COMMAND,
+    DecoderClient,
+    DecoderFailedError,
+    DecoderLimits,
+)
+from mmeg_model.media.errors import MediaError, Stage
+from mmeg_model.media.probe import VideoInfo
+from mmeg_model.media.source import VideoRef, local_version, open_descriptor
+from mmeg_model.media.windows import Window
+
+__all__ = ["DecoderLimits", "Decoders"]
+
+T = TypeVar("T")
+
+
+class Decoders:
+    """At most num_decoders child processes, shared by all threads of this process.
+
+    A thread borrows one for as long as its probe or its iterator of clips lasts, and waits if none is free: a
+    thread that holds as many as there are and asks for one more waits for ever. A request whose child died,
+    or ran out of time or memory, is tried once more in a fresh child.
+    """
+
+    def __init__(
+        self, *, num_decoders: int, limits: DecoderLimits, command: Sequence[str] = DECODER_COMMAND
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            num_decoders: how many children may live at a time; the number of cores is a good one.
+            limits: of each child.
+            command: starts a child, given its socket's descriptor and the limits as arguments.
+
+        Raises:
+            ValueError: if num_decoders is not positive.
+        """
+        if num_decoders < 1:
+            raise ValueError(f"{num_decoders = } must be positive")
+        self._num_decoders = num_decoders
+        self._limits = limits
+        self._command = command
+        self.decoded_ms = 0
+        """Media time delivered as clips so far."""
+        self.num_damaged_packets = 0
+        """Packets of these clips that did not decode and were skipped."""
+        self.num_retries = 0
+        """Requests that were tried a second time."""
+        self._lock = threading.Lock()
+        self._free = threading.Semaphore(num_decoders)
+        self._children: set[DecoderClient] = set()
+        self._idle: list[DecoderClient] = []
+        self._is_closed = False
+        _forget_when_forked(weakref.ref(self))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the children now, without waiting, so that nobody has to wait for them later."""
+        for _ in range(self._num_decoders - len(self._children)):
+            self._idle.append(self._new_child())
+
+    def close(self) -> None:
+        """End all children, also those at work: who reads from them gets a RuntimeError."""
+        with self._lock:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+            at_work = self._children.difference(idle)
+        for child in at_work:
+            child.kill()
+        for child in idle:
+            self._discard(child)
+
+    def probe(self, video: VideoRef) -> VideoInfo:
+        """Look at a local video, as `mmeg_model.media.probe.probe`.
+
+        Raises:
+            MediaError: if it cannot be opened or understood, or its decoder failed twice.
+            RuntimeError: if this is closed, or children do not start at all.
+        """
+        with closing(self._answers("probe", video, lambda child, fd: child.probe(fd, video))) as answers:
+            return next(answers)
+
+    def decode(self, video: VideoRef, info: VideoInfo, windows: Sequence[Window]) -> Iterator[Clip]:
+        """Decode neighbouring windows of a local video, as `mmeg_model.media.decode.decode_span`.
+
+        Raises:
+            MediaError: if it cannot be opened or decoded, or its decoder failed twice; after the clips before.
+            RuntimeError: if this is closed, or children do not start at all.
+        """
+        left = list(windows)
+
+        def ask(child: DecoderClient, descriptor: int) -> Iterator[tuple[Clip | None, int]]:
+            return child.decode(descriptor, video, info, tuple(left)) if left else iter(())
+
+        with closing(self._answers("decode", video, ask)) as answers:
+            for clip, num_damaged_packets in answers:
+                with self._lock:
+                    self.num_damaged_packets += num_damaged_packets
+                    self.decoded_ms += clip.end_ms - clip.start_ms if clip else 0
+                if clip:
+                    del left[0]
+                    yield clip
+
+    def _answers(
+        self, stage: Stage, video: VideoRef, ask: Callable[[DecoderClient, int], Iterator[T]]
+    ) -> Generator[T, None, None]:
+        """Yield what ask yields for a borrowed child; if that fails, go on with what it yields for another."""
+        with _opened(video) as descriptor, self._free:
+            child = self._borrow()
+            is_usable = False
+            try:
+                try:
+                    yield from ask(child, descriptor)
+                except DecoderFailedError:
+                    self._discard(child)
+                    child = self._new_child()
+                    with self._lock:
+                        self.num_retries += 1
+                    yield from ask(child, descriptor)
+                is_usable = True
+            except MediaError:
+                is_usable = True
+                raise
+            except DecoderFailedError as failure:
+                if self._is_closed:
+                    raise RuntimeError("the decoders are closed") from failure
+                raise MediaError(stage, failure.error, failure.message) from failure
+            finally:
+                if is_usable:
+                    self._give_back(child)
+                else:
+                    self._discard(child)
+
+    def _borrow(self) -> DecoderClient:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return self._new_child()
+
+    def _give_back(self, child: DecoderClient) -> None:
+        with self._lock:
+            if not self._is_closed:
+                self._idle.append(child)
+                return
+        self._discard(child)
+
+    def _discard(self, child: DecoderClient) -> None:
+        child.close()
+        with self._lock:
+            self._children.discard(child)
+
+    def _new_child(self) -> DecoderClient:
+        with self._lock:
+            if self._is_closed:
+                raise RuntimeError("the decoders are closed")
+            child = DecoderClient(self._command, self._limits)
+            self._children.add(child)
+            return child
+
+    def _forget_children(self) -> None:
+        for child in self._children:
+            child.forget()
+        self._children, self._idle = set(), []
+        self._lock = threading.Lock()
+        self._free = threading.Semaphore(self._num_decoders)
+
+
+def _forget_when_forked(decoders: "weakref.ref[Decoders]") -> None:
+    """Close a forked copy's ends of the sockets: else children would not see their real parent die."""
+
+    def forget() -> None:
+        if this := decoders():
+            this._forget_children()
+
+    os.register_at_fork(after_in_child=forget)
+
+
+@contextmanager
+def _opened(video: VideoRef) -> Iterator[int]:
+    try:
+        descriptor = open_descriptor(video)
+    except OSError as error:
+        raise MediaError(
+            "open", type(error).__name__, f"{video.uri} cannot be opened: {error.strerror}"
+        ) from error
+    except ValueError as error:
+        raise MediaError("open", type(error).__name__, str(error)) from error
+    try:
+        version = local_version(os.fstat(descriptor))
+        if video.version not in (None, version):
+            raise MediaError(
+                "open",
+                "VersionChanged",
+                f"{video.uri} is now {version}, it was {video.version} when it was found",
+            )
+        yield descriptor
+    finally:
+        os.close(descriptor)
