@@ -103,7 +103,7 @@ class ClipBatch:
     @property
     def has_audio(self) -> NDArray[np.bool_]:
         """(B,): whether the sound of each clip counts, as `Clip.has_audio`."""
-        return self.samples_valid.sum(axis=1) >= SAMPLES_PER_FRAME
+        return np.asarray(self.samples_valid.sum(axis=1) >= SAMPLES_PER_FRAME)
 
 
 def pad(clips: Sequence[Clip]) -> ClipBatch:

@@ -96,7 +96,10 @@ class Decoders:
             RuntimeError: if this is closed, or children do not start at all.
         """
         with closing(self._answers("probe", video, lambda child, fd: child.probe(fd, video))) as answers:
-            return next(answers)
+            info = next(answers)
+        with self._lock:
+            self.probed_ms += info.duration_ms
+        return info
 
     def decode(self, video: VideoRef, info: VideoInfo, windows: Sequence[Window]) -> Iterator[Clip]:
         """Decode neighbouring windows of a local video, as `mmeg_model.media.decode.decode_span`.

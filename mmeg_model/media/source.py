@@ -37,9 +37,17 @@ class VideoRef:
     @property
     def key(self) -> bytes:
         """16 bytes that name this video in this version."""
-        parts = [self.uri, self.version, self.member]
-        text = "\0".join("\1" if part is None else part for part in parts)
-        return hashlib.blake2b(text.encode(), digest_size=16).digest()
+        return _digest(self.uri, self.member, self.version)
+
+    @property
+    def name_key(self) -> bytes:
+        """16 bytes that name this video in whatever version."""
+        return _digest(self.uri, self.member)
+
+
+def _digest(*parts: str | None) -> bytes:
+    text = "\0".join("\1" if part is None else part for part in parts)
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def local_version(status: os.stat_result) -> str:

@@ -1,0 +1,130 @@
+"""Video references become spans, and spans, behind the reshuffle, clips."""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.pvalue import TaggedOutput
+
+from mmeg_model.clip import Clip
+from mmeg_model.media.decoders import DecoderLimits, Decoders
+from mmeg_model.media.errors import MediaError
+from mmeg_model.media.probe import VideoInfo
+from mmeg_model.media.source import VideoRef
+from mmeg_model.media.windows import SPAN_MS, Window, fixed_windows, group_into_spans
+from pipelines.inference import DecodedClip
+from pipelines.tables import Failure, VideoPart
+
+PARTS = "parts"
+"""The tag of what goes straight to the publisher."""
+
+LONGEST_OVERSTATEMENT_MS = 1_000
+"""A header that states more than this past the real end promises something that is not there."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Neighbouring windows of one video: the unit of decoding and of its retry."""
+
+    video: VideoRef
+    info: VideoInfo
+    first_clip_index: int
+    windows: tuple[Window, ...]
+
+    @property
+    def start_ms(self) -> int:
+        return self.windows[0][0]
+
+    @property
+    def end_ms(self) -> int:
+        return self.windows[-1][1]
+
+
+@dataclass(frozen=True)
+class DecoderPool:
+    """How the decoders of a process are set up; equal values share one set of children."""
+
+    num_decoders: int
+    limits: DecoderLimits
+
+    def shared(self) -> Decoders:
+        """The children of this process, started at the first call and kept over pipelines."""
+        return _shared_decoders(self)
+
+
+# In an imported module, since the globals of a launching script are copied when DoFns are pickled.
+@functools.cache
+def _shared_decoders(pool: DecoderPool) -> Decoders:
+    return Decoders(num_decoders=pool.num_decoders, limits=pool.limits)
+
+
+def plan_spans(video: VideoRef, info: VideoInfo, *, window_ms: int) -> list[Span]:
+    """Cut a video into windows, and group neighbouring windows into spans of about a minute."""
+    spans, first_clip_index = [], 0
+    for windows in group_into_spans(fixed_windows(info.duration_ms, window_ms=window_ms), span_ms=SPAN_MS):
+        spans.append(Span(video, info, first_clip_index, tuple(windows)))
+        first_clip_index += len(windows)
+    return spans
+
+
+def broken_promises(info: VideoInfo) -> tuple[Failure, ...]:
+    """What the header of a container with an index states and its packets do not keep."""
+    stated_ms = info.stated_duration_ms
+    if stated_ms is None or stated_ms <= info.duration_ms + LONGEST_OVERSTATEMENT_MS:
+        return ()
+    message = (
+        f"the header states {stated_ms / 1000:.3f} s, but the last packet ends at "
+        f"{info.duration_ms / 1000:.3f} s: the end of the file is missing"
+    )
+    return (Failure("probe", "ShorterThanStated", message, info.duration_ms, stated_ms),)
+
+
+class PlanSpans(beam.DoFn):
+    """VideoRef -> Spans; and, tagged `parts`, the VideoPart that says what is planned or why nothing is."""
+
+    def __init__(self, pool: DecoderPool, *, window_ms: int) -> None:
+        self._pool = pool
+        self._window_ms = window_ms
+
+    def process(self, video: VideoRef) -> Iterator[Span | TaggedOutput]:
+        decoders = self._pool.shared()
+        try:
+            info = decoders.probe(video)
+        except MediaError as error:
+            yield TaggedOutput(PARTS, VideoPart(video, failures=(Failure.of(error),)))
+            return
+        spans = plan_spans(video, info, window_ms=self._window_ms)
+        num_clips = sum(len(span.windows) for span in spans)
+        part = VideoPart(video, info=info, planned_clips=num_clips, failures=broken_promises(info))
+        yield TaggedOutput(PARTS, part)
+        yield from spans
+
+
+class DecodeClips(beam.DoFn):
+    """Span -> DecodedClips, as they come from a child process; tagged `parts`, what could not be decoded."""
+
+    def __init__(self, pool: DecoderPool) -> None:
+        self._pool = pool
+
+    def process(self, span: Span) -> Iterator[DecodedClip | TaggedOutput]:
+        num_done = 0
+        empty: list[Clip] = []
+        try:
+            for clip in self._pool.shared().decode(span.video, span.info, span.windows):
+                clip_index = span.first_clip_index + num_done
+                num_done += 1
+                if clip.has_audio or clip.has_video:
+                    yield DecodedClip(span.video, clip_index, clip, decode_seconds=0.0)
+                else:
+                    empty.append(clip)
+        except MediaError as error:
+            lost = span.windows[num_done:]
+            failure = Failure.of(error, start_ms=lost[0][0], end_ms=lost[-1][1])
+            yield TaggedOutput(PARTS, VideoPart(span.video, failed_clips=len(lost), failures=(failure,)))
+        if empty:
+            message = (
+                f"neither picture nor sound could be decoded for {len(empty)} of {len(span.windows)} clips"
+            )
+            failure = Failure("decode", "NothingDecoded", message, empty[0].start_ms, empty[-1].end_ms)
+            yield TaggedOutput(PARTS, VideoPart(span.video, failed_clips=len(empty), failures=(failure,)))

@@ -1,0 +1,154 @@
+"""What the user names -> the videos that are meant: files, folders, globs and manifests."""
+
+import csv
+import glob
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mmeg_model.media.source import VideoRef, local_version
+from pipelines.tables import Failure
+
+PICTURE_EXTENSIONS: Final = tuple(
+    ".mp4 .m4v .mov .mkv .webm .avi .ts .mts .m2ts .mpg .mpeg .ogv".split()  # noqa: SIM905
+)
+SOUND_EXTENSIONS: Final = tuple(".wav .flac .mp3 .m4a .ogg .opus .aac".split())  # noqa: SIM905
+MANIFEST_EXTENSIONS: Final = (".txt", ".csv")
+_GLOB_CHARACTERS: Final = frozenset("*?[")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A video of the input, or why there is none: then `failure` says so, of this video if it has a name."""
+
+    video: VideoRef | None
+    num_bytes: int = 0
+    failure: Failure | None = None
+
+
+@dataclass
+class FindReport:
+    """What finding passed over, counted for the user."""
+
+    num_other_files: int = 0
+    """Files in folders whose extension is none of a video or sound."""
+    num_repeated: int = 0
+    """Videos named more than once, each annotated once."""
+
+
+def find_videos(inputs: Sequence[str], report: FindReport | None = None) -> Iterator[Found]:
+    """Yield each video that the inputs name, once, in the order in which they name it.
+
+    An input is a file (always taken, whatever its name), a folder (recursively, files with a known extension,
+    hidden ones skipped), a glob, or a manifest: a `.txt` with one input a line, or a `.csv` with a column
+    `uri`, relative names relative to its own folder. A name that exists is never read as a glob. A name that does
+    not exist is a video that failed.
+    """
+    report = report if report is not None else FindReport()
+    seen: set[str] = set()
+    for name in inputs:
+        for found in _of_input(os.path.abspath(name), report):
+            if found.video is not None:
+                if found.video.location in seen:
+                    report.num_repeated += 1
+                    continue
+                seen.add(found.video.location)
+            yield found
+
+
+def _of_input(path: str, report: FindReport) -> Iterator[Found]:
+    if os.path.isdir(path):
+        yield from _or_failure(_of_folder(path, report), f"the folder {path} holds no video or sound file")
+    elif os.path.lexists(path) and path.lower().endswith(MANIFEST_EXTENSIONS):
+        yield from _or_failure(_of_manifest(path, report), f"the manifest {path} names no video")
+    elif os.path.lexists(path) or not _GLOB_CHARACTERS & set(path):
+        yield _of_file(path)
+    else:
+        matches = sorted(glob.iglob(path, recursive=True))
+        found = (
+            found
+            for match in matches
+            for found in (_of_folder(match, report) if os.path.isdir(match) else [_of_file(match)])
+        )
+        yield from _or_failure(found, f"the pattern {path} matches no file")
+
+
+def _of_file(path: str) -> Found:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        failure = Failure("find", type(error).__name__, f"{_printable(path)}: {_reason(error)}")
+        return Found(VideoRef(path), failure=failure)
+    return Found(VideoRef(path, local_version(status)), status.st_size if stat.S_ISREG(status.st_mode) else 0)
+
+
+def _of_folder(folder: str, report: FindReport) -> Iterator[Found]:
+    unlisted: list[OSError] = []
+    for parent, folders, files in os.walk(folder, onerror=unlisted.append):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if name.startswith("."):
+                continue
+            if name.lower().endswith(PICTURE_EXTENSIONS + SOUND_EXTENSIONS):
+                yield _of_file(os.path.join(parent, name))
+            else:
+                report.num_other_files += 1
+        for error in unlisted:
+            message = f"the folder {_printable(error.filename)} could not be listed: {_reason(error)}"
+            yield Found(None, failure=Failure("find", type(error).__name__, message))
+        unlisted.clear()
+
+
+def _of_manifest(path: str, report: FindReport) -> Iterator[Found]:
+    folder = os.path.dirname(path)
+    for name in _manifest_entries(path):
+        entry = os.path.abspath(os.path.join(folder, name))
+        if entry.lower().endswith(MANIFEST_EXTENSIONS):
+            yield _of_file(entry)
+        else:
+            yield from _of_input(entry, report)
+
+
+def _manifest_entries(path: str) -> Iterator[str]:
+    """The names in a manifest, as they stand there; blank ones are skipped.
+
+    Raises:
+        ValueError: if it cannot be read, or a CSV has no column `uri`.
+    """
+    try:
+        # File names are bytes: what is no UTF-8 in a manifest still names its file.
+        with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            if path.lower().endswith(".csv"):
+                rows = csv.DictReader(file)
+                if "uri" not in (rows.fieldnames or ()):
+                    raise ValueError(
+                        f"the manifest {path} has no column `uri`, only {', '.join(rows.fieldnames or ()) or 'nothing'}; "
+                        "name the column of the videos `uri` in its first line"
+                    )
+                names: Iterator[str] = (row["uri"] or "" for row in rows)
+            else:
+                names = (line.rstrip("\r\n") for line in file)
+            yield from (name for name in names if name.strip())
+    except (OSError, csv.Error) as error:
+        raise ValueError(f"the manifest {path} could not be read: {error}") from error
+
+
+def _or_failure(found: Iterator[Found], message: str) -> Iterator[Found]:
+    """What was found, or a failure that belongs to no video if that is nothing."""
+    empty = True
+    for item in found:
+        empty = False
+        yield item
+    if empty:
+        yield Found(None, failure=Failure("find", "NothingFound", message))
+
+
+def _printable(path: str) -> str:
+    return VideoRef(path).uri
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
