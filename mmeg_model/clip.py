@@ -98,7 +98,7 @@ class ClipBatch:
     @property
     def has_video(self) -> NDArray[np.bool_]:
         """(B,): whether the picture of each clip counts, as `Clip.has_video`."""
-        return self.frames_valid.any(axis=1)
+        return np.logical_or.reduce(self.frames_valid, axis=1)
 
     @property
     def has_audio(self) -> NDArray[np.bool_]:

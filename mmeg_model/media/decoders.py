@@ -53,6 +53,8 @@ class Decoders:
         self._num_decoders = num_decoders
         self._limits = limits
         self._command = command
+        self.probed_ms = 0
+        """Media time of the videos probed so far."""
         self.decoded_ms = 0
         """Media time delivered as clips so far."""
         self.num_damaged_packets = 0
