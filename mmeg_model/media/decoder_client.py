@@ -35,6 +35,7 @@ SMALLEST_MEMORY_BYTES: Final = 128 << 20
 _MAX_MESSAGE_BYTES: Final = 64 << 10
 _MAX_STDERR_BYTES: Final = 4 << 10
 _MAX_NUMBER: Final = 2**31 - 1
+_SECONDS_TO_START: Final = 60.0  # 0.2 on an idle machine; not what a video's deadline is about
 _SECONDS_TO_DIE: Final = 10.0
 
 
@@ -48,7 +49,7 @@ class DecoderLimits:
 
     deadline_seconds: float
     """How long the parent waits for one child over one request: a probe, or the clips of a span. Time in which
-    the parent does not ask for the next clip is not counted. A child's start counts to its first request."""
+    the parent does not ask for the next clip is not counted."""
     memory_bytes: int
     """Private memory of one child (RLIMIT_DATA), of which Python, numpy and FFmpeg take 65 MB."""
 
@@ -87,7 +88,7 @@ class DecoderClient:
 
     def __init__(self, command: Sequence[str], limits: DecoderLimits) -> None:
         self._limits = limits
-        self._seconds_left = limits.deadline_seconds
+        self._seconds_left = _SECONDS_TO_START
         self._is_ready = False
         self._channel, theirs = socket.socketpair()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - close() does
@@ -138,9 +139,9 @@ class DecoderClient:
         yield None, self._num_damaged_packets(self._receive_message())
 
     def _ask(self, request: dict[str, Any], descriptor: int, video: VideoRef) -> None:
-        self._seconds_left = self._limits.deadline_seconds
         if not self._is_ready:
             self._await_start()
+        self._seconds_left = self._limits.deadline_seconds
         request |= {"start_byte": video.start_byte, "num_bytes": video.num_bytes}
         message = encode_message(request)
         try:

@@ -56,7 +56,9 @@ class Decoders:
         self.probed_ms = 0
         """Media time of the videos probed so far."""
         self.decoded_ms = 0
-        """Media time delivered as clips so far."""
+        """Media time delivered as clips so far, for whoever polls it from another thread."""
+        self.probed_ms = 0
+        """Media time of the videos probed so far."""
         self.num_damaged_packets = 0
         """Packets of these clips that did not decode and were skipped."""
         self.num_retries = 0
@@ -98,7 +100,7 @@ class Decoders:
             RuntimeError: if this is closed, or children do not start at all.
         """
         with closing(self._answers("probe", video, lambda child, fd: child.probe(fd, video))) as answers:
-            info = next(answers)
+            (info,) = answers
         with self._lock:
             self.probed_ms += info.duration_ms
         return info
