@@ -1,0 +1,88 @@
+import dataclasses
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from mmeg_model.media.source import VideoRef
+from pipelines.completed import RefusedError, locked, read_completed, remove_orphans
+from pipelines.outcomes import RunConstants
+from pipelines.publish import publish
+from pipelines.tables import Failure, VideoPart
+
+CONSTANTS = RunConstants(
+    "run-1", "a-model", "m" * 64, "s" * 64, '{"tasks": ["emotion"], "window_ms": 6000}', "0.1.0"
+)
+
+
+def published(output: Path, *videos: VideoRef, constants: RunConstants = CONSTANTS) -> None:
+    failure = Failure("open", "InvalidDataError", "no video")
+    parts = [VideoPart(video, failures=(failure,)) for video in videos]
+    publish(parts, output=output, file_name="slice-000000", constants=constants)
+
+
+def test_what_is_done_is_known_by_name_and_version(tmp_path: Path) -> None:
+    published(tmp_path, VideoRef("/a.mp4", "1"), VideoRef("/nobody.mp4"))
+    completed = read_completed(tmp_path, CONSTANTS)
+    assert completed.status(VideoRef("/a.mp4", "1")) == "failed"
+    assert completed.status(VideoRef("/b.mp4", "1")) is None
+    assert not completed.is_other_version(VideoRef("/a.mp4", "1"))
+    assert completed.status(VideoRef("/a.mp4", "2")) == "failed"
+    assert completed.is_other_version(VideoRef("/a.mp4", "2"))
+    assert not completed.is_other_version(VideoRef("/nobody.mp4"))
+
+
+def test_an_output_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
+    assert read_completed(tmp_path / "none", CONSTANTS).by_name == {}
+
+
+def test_other_settings_are_refused_with_the_difference(tmp_path: Path) -> None:
+    published(tmp_path, VideoRef("/a.mp4", "1"))
+    other = dataclasses.replace(CONSTANTS, settings_json='{"tasks": ["emotion"], "window_ms": 3000}')
+    with pytest.raises(RefusedError, match=r"other settings \(window_ms: 6000 there, 3000 now\)"):
+        read_completed(tmp_path, other)
+
+
+def test_another_model_is_refused_by_name(tmp_path: Path) -> None:
+    published(tmp_path, VideoRef("/a.mp4", "1"))
+    other = dataclasses.replace(CONSTANTS, model_name="b-model", model_sha256="n" * 64)
+    with pytest.raises(
+        RefusedError, match=r"results of the model a-model \(m+…\), and this run would use b-model"
+    ):
+        read_completed(tmp_path, other)
+
+
+def test_orphans_are_removed_and_committed_files_stay(tmp_path: Path) -> None:
+    published(tmp_path, VideoRef("/a.mp4", "1"))
+    kept = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    folder = tmp_path / "annotations" / "run=run-0"
+    folder.mkdir()
+    (folder / "slice-000001.parquet").write_bytes(b"annotations of a slice whose videos never came")
+    (folder / ".slice-000002.parquet.tmp").write_bytes(b"half")
+    assert remove_orphans(tmp_path) == 2
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == kept
+
+
+def _hold(output: Path, ready: "multiprocessing.synchronize.Event") -> None:
+    with locked(output, run_id="the-other-run"):
+        ready.set()
+        multiprocessing.Event().wait()
+
+
+def test_a_second_run_is_refused_and_a_dead_one_leaves_no_lock(tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Event()
+    holder = spawn.Process(target=_hold, args=(tmp_path, ready))
+    holder.start()
+    try:
+        assert ready.wait(60)
+        message = (
+            rf"another run writes into .*: run the-other-run, process {holder.pid} on .*, started 20\d\d-"
+        )
+        with pytest.raises(RefusedError, match=message), locked(tmp_path, run_id="mine"):
+            pass
+    finally:
+        holder.kill()
+        holder.join()
+    with locked(tmp_path, run_id="mine"):
+        pass

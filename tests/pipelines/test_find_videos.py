@@ -1,0 +1,125 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from pipelines.find_videos import FindReport, Found, find_videos
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """A folder with videos, sounds, other files, hidden ones and a folder inside."""
+    for name in ("b.mp4", "a.MKV", "notes.txt", "list.csv", ".hidden.mp4", "deep/c.wav", ".cache/d.mp4"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(name.encode())
+    return tmp_path
+
+
+def names(found: list[Found], root: Path) -> list[str]:
+    return [os.path.relpath(item.video.location, root) for item in found if item.video]
+
+
+def test_folder_yields_media_recursively_in_order_and_counts_the_rest(archive: Path) -> None:
+    report = FindReport()
+    found = list(find_videos([str(archive)], report))
+    assert names(found, archive) == ["a.MKV", "b.mp4", "deep/c.wav"]
+    assert report.num_other_files == 2  # notes.txt, list.csv: a manifest in a folder is none
+    assert [item.num_bytes for item in found] == [5, 5, 10]
+    assert not any(item.failure for item in found)
+
+
+def test_version_is_size_and_mtime_in_nanoseconds(archive: Path) -> None:
+    os.utime(archive / "b.mp4", ns=(1, 1_700_000_000_123_456_789))
+    (found,) = find_videos([str(archive / "b.mp4")])
+    assert found.video
+    assert found.video.version == "5-1700000000123456789"
+
+
+def test_named_twice_by_folder_and_by_glob_is_one_video(archive: Path) -> None:
+    report = FindReport()
+    inputs = [str(archive / "b.mp4"), str(archive), str(archive / "*.mp4"), f"{archive}/deep/../b.mp4"]
+    found = list(find_videos(inputs, report))
+    assert names(found, archive) == ["b.mp4", "a.MKV", "deep/c.wav"]
+    assert report.num_repeated == 3
+
+
+def test_a_link_is_a_video_of_its_own_name(archive: Path) -> None:
+    (archive / "link.mp4").symlink_to(archive / "b.mp4")
+    assert names(list(find_videos([str(archive)])), archive) == ["a.MKV", "b.mp4", "link.mp4", "deep/c.wav"]
+
+
+@pytest.mark.parametrize("name", ["[1] a*b?.mp4", "a b'\"#%41?é\n.mp4", "пример 例.mp4"])
+def test_a_literal_name_never_goes_through_a_glob_matcher(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    (found,) = find_videos([str(tmp_path / name)])
+    assert found.video
+    assert found.video.uri == str(tmp_path / name)
+
+
+def test_bytes_that_are_no_utf8_are_percent_escaped_in_the_uri_and_still_open(tmp_path: Path) -> None:
+    raw = os.fsencode(tmp_path) + b"/caf\xe9.mp4"
+    Path(os.fsdecode(raw)).write_bytes(b"x")
+    (found,) = find_videos([str(tmp_path)])
+    assert found.video
+    assert found.video.uri == f"{tmp_path}/caf%E9.mp4"
+    assert os.fsencode(found.video.location) == raw
+
+
+def test_text_manifest_is_relative_to_its_folder_and_skips_blank_lines(archive: Path) -> None:
+    manifest = archive / "deep" / "list.txt"
+    manifest.write_bytes(
+        b"\xef\xbb\xbf../b.mp4\r\n\n   \nc.wav\n" + os.fsencode(archive) + b"/a.MKV\n../nobody.mp4"
+    )
+    found = list(find_videos([str(manifest)]))
+    assert names(found, archive) == ["b.mp4", "deep/c.wav", "a.MKV", "nobody.mp4"]
+    assert [item.failure.error if item.failure else None for item in found] == [
+        None,
+        None,
+        None,
+        "FileNotFoundError",
+    ]
+
+
+def test_csv_manifest_takes_the_column_uri(archive: Path) -> None:
+    manifest = archive / "list.csv"
+    odd = archive / 'with, "comma"\nand newline.mp4'
+    odd.write_bytes(b"x")
+    manifest.write_text('speaker,uri\n1,b.mp4\n2,\n3,"with, ""comma""\nand newline.mp4"\n')
+    assert names(list(find_videos([str(manifest)])), archive) == ["b.mp4", odd.name]
+
+
+def test_csv_manifest_without_uri_says_which_columns_there_are(archive: Path) -> None:
+    (archive / "list.csv").write_text("path,speaker\nb.mp4,1\n")
+    with pytest.raises(ValueError, match=r"no column `uri`, only path, speaker"):
+        list(find_videos([str(archive / "list.csv")]))
+
+
+def test_a_name_that_does_not_exist_is_a_failed_video_without_version(tmp_path: Path) -> None:
+    (found,) = find_videos([str(tmp_path / "nobody.mp4")])
+    assert found.video
+    assert found.video.version is None
+    assert found.failure
+    assert (found.failure.stage, found.failure.error) == ("find", "FileNotFoundError")
+    assert "nobody.mp4: No such file or directory" in found.failure.message
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("*.avi", "matches no file"),
+        ("empty", "holds no video or sound file"),
+        ("blank.txt", "names no video"),
+    ],
+)
+def test_what_yields_nothing_is_a_failure_of_no_video(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "blank.txt").write_text("\n\n")
+    (found,) = find_videos([str(tmp_path / name)])
+    assert found.video is None
+    assert found.failure
+    assert message in found.failure.message
+
+
+def test_a_glob_over_folders_reads_the_folders(archive: Path) -> None:
+    assert names(list(find_videos([f"{archive}/d*"])), archive) == ["deep/c.wav"]
