@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
@@ -16,8 +17,9 @@ from mmeg_model.media.windows import SPAN_MS, Window, fixed_windows, group_into_
 from pipelines.inference import DecodedClip
 from pipelines.tables import Failure, VideoPart
 
-PARTS = "parts"
+PARTS: Final = "parts"
 """The tag of what goes straight to the publisher."""
+TaggedPart = TaggedOutput[Literal["parts"], VideoPart]
 
 LONGEST_OVERSTATEMENT_MS = 1_000
 """A header that states more than this past the real end promises something that is not there."""
@@ -87,7 +89,7 @@ class PlanSpans(beam.DoFn):
         self._pool = pool
         self._window_ms = window_ms
 
-    def process(self, video: VideoRef) -> Iterator[Span | TaggedOutput]:
+    def process(self, video: VideoRef) -> Iterator[Span | TaggedPart]:
         decoders = self._pool.shared()
         try:
             info = decoders.probe(video)
@@ -107,7 +109,7 @@ class DecodeClips(beam.DoFn):
     def __init__(self, pool: DecoderPool) -> None:
         self._pool = pool
 
-    def process(self, span: Span) -> Iterator[DecodedClip | TaggedOutput]:
+    def process(self, span: Span) -> Iterator[DecodedClip | TaggedPart]:
         num_done = 0
         empty: list[Clip] = []
         try:

@@ -1,0 +1,65 @@
+import apache_beam as beam
+from apache_beam.portability import common_urns
+from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.fn_api_runner.translations import Stage
+
+from mmeg_model.media.decoders import DecoderLimits
+from mmeg_model.media.source import VideoRef
+from mmeg_model.media.windows import WINDOW_MS
+from pipelines.annotate import build_pipeline
+from pipelines.decode_clips import DecoderPool
+from pipelines.inference import ClipModelHandler
+from pipelines.outcomes import RunConstants
+
+
+def optimised_stages() -> list[Stage]:
+    """The stages as a runner executes them, after fusion; nothing is run."""
+    pipeline = beam.Pipeline(runner="FnApiRunner")
+    build_pipeline(
+        pipeline,
+        videos=[VideoRef("/v.mp4", "1")],
+        not_found=[],
+        pool=DecoderPool(1, DecoderLimits(deadline_seconds=10, memory_bytes=1 << 30)),
+        handler=ClipModelHandler(bundle=None, device="cpu", tasks=("emotion",), batch_size=8),
+        window_ms=WINDOW_MS,
+        output="/nowhere",
+        slice_index=0,
+        num_shards=2,
+        constants=RunConstants("run", "model", "m", "s", "{}", "0"),
+    )
+    proto: beam_runner_api_pb2.Pipeline = pipeline.to_runner_api()
+    _, stages = FnApiRunner().create_stages(proto)
+    return list(stages)
+
+
+def stage_of(stages: list[Stage], step: str) -> Stage:
+    found = [stage for stage in stages if any(step in t.unique_name for t in stage.transforms)]
+    assert len(found) == 1, [stage.name for stage in found]
+    return found[0]
+
+
+def test_decode_inference_and_rows_are_one_fused_stage() -> None:
+    stages = optimised_stages()
+    stage = stage_of(stages, "Annotate spans/Decode")
+    names = [t.unique_name for t in stage.transforms]
+    for step in ("Annotate spans/Infer/BatchElements", "BeamML_RunInference", "Annotate spans/Gather"):
+        assert any(step in name for name in names), (step, names)
+    assert stage is not stage_of(stages, "Annotate/Plan")
+
+
+def test_only_references_and_parts_cross_a_shuffle() -> None:
+    grouped = [
+        t.unique_name
+        for stage in optimised_stages()
+        for t in stage.transforms
+        if t.spec.urn == common_urns.primitives.GROUP_BY_KEY.urn
+    ]
+    assert not [name for name in grouped if "Annotate spans" in name]
+
+
+def test_the_model_is_not_pickled_with_the_pipeline() -> None:
+    import pickle
+
+    handler = ClipModelHandler(bundle=None, device="cpu", tasks=("emotion",), batch_size=8)
+    assert len(pickle.dumps(handler)) < 2_000
