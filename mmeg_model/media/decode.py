@@ -1,12 +1,88 @@
 """A time range of a video -> clips: one seek, one pass."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import BinaryIO
 
-from mmeg_model.clip import Clip
-from mmeg_model.media.errors import MediaError
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.packet import Packet
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from mmeg_model.clip import FRAME_MS, FRAME_SIZE, SAMPLES_PER_FRAME, SAMPLES_PER_MS, Clip, num_frames_between
+from mmeg_model.media.container import Clock, Media, usual_frame_seconds
+from mmeg_model.media.picture import Picture
 from mmeg_model.media.probe import VideoInfo
+from mmeg_model.media.sound import Sound
+from mmeg_model.media.start import INTERLEAVED_MS, open_before
 from mmeg_model.media.windows import Window
+
+
+class _Clips:
+    """The clips of a span while they fill; memory is taken where something is written."""
+
+    def __init__(self, windows: Sequence[Window]) -> None:
+        self._clips = [
+            Clip(
+                start_ms,
+                end_ms,
+                np.zeros((t, FRAME_SIZE, FRAME_SIZE, 3), np.uint8),
+                np.zeros(t, np.bool_),
+                np.zeros(t * SAMPLES_PER_FRAME, np.int16),
+                np.zeros(t * SAMPLES_PER_FRAME, np.bool_),
+            )
+            for start_ms, end_ms in windows
+            for t in [num_frames_between(start_ms, end_ms)]
+        ]
+
+    @property
+    def empty(self) -> bool:
+        """Whether all clips have been given away."""
+        return not self._clips
+
+    def put_picture(self, first: int, end: int, rgb: NDArray[np.uint8]) -> None:
+        for clip in self._clips:
+            offset = clip.start_ms // FRAME_MS
+            part = slice(max(first - offset, 0), max(end - offset, 0))
+            clip.frames[part] = rgb
+            clip.frames_valid[part] = True
+
+    def put_sound(self, first: int, samples: NDArray[np.int16]) -> None:
+        for clip in self._clips:
+            offset = clip.start_ms * SAMPLES_PER_MS
+            start = max(first - offset, 0)
+            part = samples[max(offset - first, 0) :][: max(len(clip.samples) - start, 0)]
+            clip.samples[start : start + len(part)] = part
+            clip.samples_valid[start : start + len(part)] = True
+
+    def take_done(self, done_ms: int) -> Iterator[Clip]:
+        """Give away the clips that end, their last frame counted whole, by this time."""
+        while self._clips and _end_of_last_frame_ms(self._clips[0]) <= done_ms:
+            yield self._clips.pop(0)
+
+    def take_rest(self) -> Iterator[Clip]:
+        """Give away what is left."""
+        while self._clips:
+            yield self._clips.pop(0)
+
+
+def _end_of_last_frame_ms(clip: Clip) -> int:
+    return clip.start_ms + len(clip.frames_valid) * FRAME_MS
+
+
+@dataclass
+class _Track:
+    """One stream of a span: where its frames go, and when no more will come."""
+
+    stream: VideoStream | AudioStream
+    sink: Picture | Sound
+    clock: Clock
+    stream_end_ms: int | None
+    """Where the stream ends; None: not known."""
 
 
 def decode_span(
@@ -16,5 +92,107 @@ def decode_span(
     *,
     on_damaged_packet: Callable[[], None] = lambda: None,
 ) -> Iterator[Clip]:
-    """Decode neighbouring windows of one video, one clip each, in order."""
-    raise MediaError("decode", "Missing", "decoding is being written")
+    """Decode neighbouring windows of one video, one clip each, in order, each as early as it is complete.
+
+    A packet that does not decode is skipped. Where nothing can be decoded, clips say that nothing is valid.
+
+    Args:
+        file: the video's bytes, seekable.
+        info: what `probe` found.
+        windows: time ranges [start_ms, end_ms); each begins where the one before it ends.
+        on_damaged_packet: called for each packet of these windows that does not decode.
+
+    Raises:
+        MediaError: if the file cannot be opened or read.
+        MemoryError: if the process is out of memory.
+        ValueError: if the windows are not neighbours.
+    """
+    if not windows or any(end != start for (_, end), (start, _) in pairwise(windows)):
+        raise ValueError(f"windows must be neighbours, at least one, got {list(windows)}")
+    clips = _Clips(windows)
+    start_ms, end_ms = windows[0][0], windows[-1][1]
+    has_video = info.video_codec is not None and (info.video_end_ms is None or info.video_end_ms > start_ms)
+    has_audio = info.audio_codec is not None and (info.audio_end_ms is None or info.audio_end_ms > start_ms)
+    if has_video or has_audio:
+        media, packets = open_before(file, start_ms, video=has_video, audio=has_audio)
+        with closing(media.container):
+            tracks = _tracks(media, info, clips, start_ms=start_ms, end_ms=end_ms)
+            yield from _decode(packets, tracks, clips, (start_ms, end_ms), on_damaged_packet)
+    yield from clips.take_rest()
+
+
+def _tracks(media: Media, info: VideoInfo, clips: _Clips, *, start_ms: int, end_ms: int) -> dict[int, _Track]:
+    """The tracks, by the index of their stream."""
+    first_slot = start_ms // FRAME_MS
+    end_slot = first_slot + num_frames_between(start_ms, end_ms)
+    tracks = {}
+    if media.video is not None:
+        clock = media.clock(media.video)
+        picture = Picture(
+            clock,
+            first_slot=first_slot,
+            end_slot=end_slot,
+            usual_duration=clock.duration(usual_frame_seconds(media.video)),
+            put=clips.put_picture,
+        )
+        tracks[media.video.index] = _Track(media.video, picture, clock, info.video_end_ms)
+    if media.audio is not None:
+        clock = media.clock(media.audio)
+        sound = Sound(
+            clock,
+            first_sample=first_slot * SAMPLES_PER_FRAME,
+            end_sample=end_slot * SAMPLES_PER_FRAME,
+            put=clips.put_sound,
+        )
+        tracks[media.audio.index] = _Track(media.audio, sound, clock, info.audio_end_ms)
+    return tracks
+
+
+def _decode(
+    packets: Iterator[Packet],
+    tracks: dict[int, _Track],
+    clips: _Clips,
+    span: Window,
+    on_damaged_packet: Callable[[], None],
+) -> Iterator[Clip]:
+    """Decode until the clips are complete or the file ends."""
+    start_ms, end_ms = span
+
+    def decode(track: _Track, packet: Packet | None) -> None:
+        try:
+            frames = track.stream.codec_context.decode(packet)
+        except MemoryError:
+            raise
+        except av.error.FFmpegError:
+            stamp = packet.pts if packet is not None else None
+            if stamp is not None and start_ms <= track.clock.at(stamp, 1000) < end_ms:
+                on_damaged_packet()
+            return
+        for frame in frames:
+            track.sink.add(frame)
+
+    def finish(track: _Track) -> None:
+        decode(track, None)
+        track.sink.finish()
+
+    done_ms = num_frames_between(start_ms, end_ms) * FRAME_MS + start_ms
+    for packet in packets:
+        track = tracks[packet.stream_index]
+        if track.sink.done_ms < done_ms:
+            decode(track, packet)
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        if stamp is not None:
+            at_ms = track.clock.at(stamp, 1000)
+            for other in tracks.values():
+                if (
+                    other is not track
+                    and other.stream_end_ms is not None
+                    and other.stream_end_ms + INTERLEAVED_MS < at_ms
+                    and other.sink.done_ms < done_ms
+                ):
+                    finish(other)
+        yield from clips.take_done(min(track.sink.done_ms for track in tracks.values()))
+        if clips.empty:
+            return
+    for track in tracks.values():
+        finish(track)

@@ -1,9 +1,22 @@
 """What a container says of itself, and where it really ends."""
 
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from typing import BinaryIO
+from itertools import islice
+from typing import BinaryIO, Final
 
+import av
+from av.packet import Packet
+
+from mmeg_model.media.container import Media, open_media, usual_frame_seconds
 from mmeg_model.media.errors import MediaError
+from mmeg_model.media.picture import display_matrix, rotation_degrees
+from mmeg_model.media.start import SEEKABLE, demux
+
+_TAIL_MS: Final = 5_000
+_AGREES_MS: Final = 1_000
+_INDEXED: Final = frozenset({"avi", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"})
 
 
 @dataclass(frozen=True)
@@ -28,6 +41,10 @@ class VideoInfo:
     rotation_degrees: int
     """How far the stored picture is turned counter-clockwise to be shown: 0, 90, 180 or 270."""
     audio_codec: str | None
+    video_end_ms: int | None = None
+    """To the end of the picture's last packet, 0 if it has none; None: not known."""
+    audio_end_ms: int | None = None
+    """To the end of the sound's last packet, 0 if it has none; None: not known."""
 
     def __post_init__(self) -> None:
         if self.video_codec is None and self.audio_codec is None:
@@ -37,5 +54,96 @@ class VideoInfo:
 
 
 def probe(file: BinaryIO) -> VideoInfo:
-    """Look at a video's header and demux its tail."""
-    raise MediaError("probe", "Missing", "probing is being written")
+    """Look at a video's header and demux its tail, or all of it where its index cannot be trusted.
+
+    Raises:
+        MediaError: if it is no video or sound file, or holds nothing that can be decoded.
+        MemoryError: if the process is out of memory.
+    """
+    media = open_media(file)
+    with closing(media.container):
+        clockwise = round(rotation_degrees(_first_matrix(media)) / 90) * 90 % 360
+        stated_ms = _stated_ms(media)
+        ends = _tail_ends(media)
+    # Nothing of a container may be touched once it is closed, and not every format can be rewound.
+    media = open_media(file)
+    with closing(media.container):
+        video_end_ms, audio_end_ms = ends or _ends(media, demux(media))
+        if not video_end_ms and not audio_end_ms:
+            raise MediaError(
+                "probe", "NoPackets", "the file has a header, but no picture and no sound follow it"
+            )
+        width, height = (media.video.width, media.video.height) if media.video else (None, None)
+        if clockwise in (90, 270):
+            width, height = height, width
+        return VideoInfo(
+            duration_ms=max(video_end_ms, audio_end_ms),
+            stated_duration_ms=stated_ms,
+            container=media.container.format.name,
+            video_codec=media.video.codec_context.codec.canonical_name if media.video else None,
+            width=width,
+            height=height,
+            rotation_degrees=-clockwise % 360,
+            audio_codec=media.audio.codec_context.codec.canonical_name if media.audio else None,
+            video_end_ms=video_end_ms if media.video else None,
+            audio_end_ms=audio_end_ms if media.audio else None,
+        )
+
+
+def _stated_ms(media: Media) -> int | None:
+    """The header's duration, if the container has an index."""
+    if media.container.format.name not in _INDEXED or not media.container.duration:
+        return None
+    return round(media.container.duration / 1000)
+
+
+def _tail_ends(media: Media) -> tuple[int, int] | None:
+    """Where picture and sound end, from the tail alone; None if that cannot be told from it."""
+    duration = media.container.duration
+    if media.container.format.name not in SEEKABLE or not duration or duration <= 1000 * _TAIL_MS:
+        return None
+    try:
+        media.container.seek((media.container.start_time or 0) + duration - 1000 * _TAIL_MS)
+    except av.error.FFmpegError:
+        return None
+    video_end_ms, audio_end_ms = _ends(media, demux(media))
+    if (media.video and not video_end_ms) or (media.audio and not audio_end_ms):
+        return None
+    if abs(max(video_end_ms, audio_end_ms) - duration / 1000) > _AGREES_MS:
+        return None
+    return video_end_ms, audio_end_ms
+
+
+def _ends(media: Media, packets: Iterator[Packet]) -> tuple[int, int]:
+    """Where picture and sound end, in ms: 0 where there is no packet."""
+    streams = {stream.index: stream for stream in (media.video, media.audio) if stream is not None}
+    clocks = {index: media.clock(stream) for index, stream in streams.items()}
+    ends = dict.fromkeys(streams, 0)
+    usual = dict.fromkeys(streams, 0)
+    if media.video is not None:
+        usual[media.video.index] = clocks[media.video.index].duration(usual_frame_seconds(media.video))
+    for packet in packets:
+        index = packet.stream_index
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is not None:
+            end_ms = clocks[index].at(stamp + (packet.duration or usual[index]), 1000)
+            ends[index] = max(ends[index], end_ms, 1)
+    return (
+        ends[media.video.index] if media.video else 0,
+        ends[media.audio.index] if media.audio else 0,
+    )
+
+
+def _first_matrix(media: Media) -> tuple[int, ...] | None:
+    """The display matrix of the first frame that can be decoded."""
+    for packet in islice(demux(media), 500):
+        if packet.stream is media.video:
+            try:
+                frames = packet.decode()
+            except MemoryError:
+                raise
+            except av.error.FFmpegError:
+                continue
+            for frame in frames:
+                return display_matrix(frame)
+    return None

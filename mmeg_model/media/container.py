@@ -1,0 +1,144 @@
+"""Opening a container safely, which of its streams count, and their clock."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import BinaryIO, Final, TypeVar
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from mmeg_model.clip import FRAME_RATE_HZ
+from mmeg_model.media.errors import MediaError
+
+FORMATS: Final = "aac,ac3,asf,avi,flac,flv,matroska,mov,mp3,mpeg,mpegts,mpegvideo,ogg,wav"
+"""The demuxers that FFmpeg may choose from: none that follows a link or opens a socket."""
+
+_MAX_PIXELS: Final = 1 << 26  # 8192 x 8192: a forged header shall not ask for gigabytes
+_READ_BYTES: Final = 1 << 18
+_NOT_A_PICTURE: Final = Disposition.attached_pic | Disposition.timed_thumbnails
+
+AnyStream = TypeVar("AnyStream", VideoStream, AudioStream)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A stream's stamps, and the video's own clock, whose zero is the container's start time."""
+
+    zero: int
+    """The stamp at zero."""
+    unit: Fraction
+    """Of the stamps, in seconds."""
+
+    def at(self, stamp: int, rate: int) -> int:
+        """The time of a stamp in units of 1/rate seconds, rounded as `av_rescale_q` does."""
+        return _divide((stamp - self.zero) * self.unit.numerator * rate, self.unit.denominator)
+
+    def stamp(self, ms: int) -> int:
+        """The stamp at a time in milliseconds."""
+        return self.zero + _divide(ms * self.unit.denominator, self.unit.numerator * 1000)
+
+    def duration(self, seconds: Fraction) -> int:
+        """A duration in units of the stamps."""
+        return _divide(seconds.numerator * self.unit.denominator, seconds.denominator * self.unit.numerator)
+
+
+@dataclass(frozen=True)
+class Media:
+    """An open container, and the one picture and the one sound stream that count."""
+
+    container: InputContainer
+    video: VideoStream | None
+    audio: AudioStream | None
+
+    def clock(self, stream: Stream) -> Clock:
+        """The clock of one of the streams."""
+        unit = stream.time_base or Fraction(1, av.time_base)
+        start = (self.container.start_time or 0) * unit.denominator
+        return Clock(_divide(start, av.time_base * unit.numerator), unit)
+
+
+def _divide(numerator: int, denominator: int) -> int:
+    """To the nearest, halves away from zero; the denominator is positive."""
+    rounded = (2 * abs(numerator) + denominator) // (2 * denominator)
+    return rounded if numerator >= 0 else -rounded
+
+
+class _Unnamed:
+    """Bytes without a name: by a name, FFmpeg would choose demuxers and follow links."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read = file.read
+        self.seek = file.seek
+        self.tell = file.tell
+
+
+def open_media(file: BinaryIO) -> Media:
+    """Open a video or sound file; the caller closes `.container`.
+
+    Raises:
+        MediaError: if it is none, or has neither a picture nor a sound.
+        MemoryError: if the process is out of memory.
+    """
+    try:
+        file.seek(0)
+        container = av.open(
+            _Unnamed(file),
+            mode="r",
+            options={
+                "format_whitelist": FORMATS,
+                "protocol_whitelist": "none",
+                "max_pixels": str(_MAX_PIXELS),
+            },
+            metadata_errors="ignore",
+            buffer_size=_READ_BYTES,
+        )
+    except MemoryError:
+        raise
+    except av.error.FFmpegError as error:
+        raise MediaError("open", type(error).__name__, _why_not_openable(file, error)) from error
+    except OSError as error:
+        raise MediaError("open", type(error).__name__, f"the file cannot be read: {error}") from error
+    video = _choose([s for s in container.streams.video if not s.disposition & _NOT_A_PICTURE])
+    audio = _choose(
+        sorted(container.streams.audio, key=lambda stream: not stream.disposition & Disposition.default)
+    )
+    if video is None and audio is None:
+        container.close()
+        raise MediaError(
+            "probe", "NoStreams", "the file has neither a picture nor a sound that can be decoded"
+        )
+    return Media(container, video, audio)
+
+
+def usual_frame_seconds(stream: VideoStream) -> Fraction:
+    """How long a frame stands that does not say so itself."""
+    rate = stream.guessed_rate or stream.average_rate
+    return 1 / rate if rate else Fraction(1, FRAME_RATE_HZ)
+
+
+def _choose(streams: Sequence[AnyStream]) -> AnyStream | None:
+    """Take the first stream that FFmpeg has a decoder for, and keep its decoder to one thread."""
+    for stream in streams:
+        if stream.codec_context is not None:
+            # Parallel over spans, not inside a codec: two threads there are only 1.36 times one.
+            stream.codec_context.thread_type = "NONE"
+            stream.codec_context.thread_count = 1
+            stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
+            return stream
+    return None
+
+
+def _why_not_openable(file: BinaryIO, error: av.error.FFmpegError) -> str:
+    file.seek(0)
+    head = file.read(12)
+    if not head:
+        return "the file is empty"
+    if head[4:8] == b"ftyp":
+        return "an mp4 or mov file whose index (moov) is missing or broken: it was cut off or never finished"
+    if isinstance(error, av.error.InvalidDataError):
+        return "not a video or sound file that FFmpeg recognises, or its header is broken"
+    return f"FFmpeg cannot open the file: {error.strerror}"

@@ -1,0 +1,157 @@
+"""Decoded pictures -> 25 frames a second of 96x96 RGB on the video's clock."""
+
+from collections.abc import Callable
+from math import atan2, degrees
+from struct import unpack
+
+import numpy as np
+from av.filter import Graph
+from av.sidedata.sidedata import Type as SideDataType
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+from mmeg_model.clip import FRAME_MS, FRAME_RATE_HZ, FRAME_SIZE
+from mmeg_model.media.container import Clock
+
+Matrix = tuple[int, ...]
+"""The nine numbers of a display matrix."""
+
+
+class Picture:
+    """Puts each decoded frame into its slots k, the times k * 40 ms, as FFmpeg's filter `fps=25` does.
+
+    A frame's slot is its stamp rounded to the nearest. Slot k shows the last frame, in the order of
+    decoding, whose slot is at most k. (The filter itself would scale a frame that stands for several
+    slots several times, loses its place where the frame size changes, and fills a forged gap of years.)
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        first_slot: int,
+        end_slot: int,
+        usual_duration: int,
+        put: Callable[[int, int, NDArray[np.uint8]], None],
+    ) -> None:
+        """Take frames of a stream for the slots [first_slot, end_slot).
+
+        Args:
+            clock: of the stream.
+            first_slot: the first slot that is wanted.
+            end_slot: behind the last one.
+            usual_duration: how long a frame stands that does not say so itself, in the clock's units.
+            put: takes the picture, (96, 96, 3), of the slots [first, end).
+        """
+        self._clock = clock
+        self._next_slot = first_slot
+        self._end_slot = end_slot
+        self._usual_duration = usual_duration
+        self._put = put
+        self._shown: VideoFrame | None = None
+        self._scaler = Scaler()
+
+    @property
+    def done_ms(self) -> int:
+        """All before this time is done."""
+        return self._next_slot * FRAME_MS
+
+    def add(self, frame: VideoFrame) -> None:
+        """Take the next frame out of the decoder; one without a stamp is dropped."""
+        stamp = frame.pts if frame.pts is not None else frame.dts
+        if stamp is None:
+            return
+        frame.pts = stamp
+        slot = self._clock.at(stamp, FRAME_RATE_HZ)
+        if self._shown is not None:
+            self._show_until(slot)
+        else:
+            self._next_slot = max(self._next_slot, min(slot, self._end_slot))
+        self._shown = frame
+
+    def finish(self) -> None:
+        """No more frames: the last one stands for its own duration."""
+        if self._shown is not None:
+            end = (self._shown.pts or 0) + (self._shown.duration or self._usual_duration)
+            self._show_until(self._clock.at(end, FRAME_RATE_HZ))
+        self._next_slot = self._end_slot
+
+    def _show_until(self, slot: int) -> None:
+        slot = min(slot, self._end_slot)
+        if self._shown is not None and slot > self._next_slot:
+            self._put(self._next_slot, slot, self._scaler.scale(self._shown))
+            self._next_slot = slot
+
+
+class Scaler:
+    """Turns a frame as its display matrix asks, then scales it, as the ffmpeg command does."""
+
+    def __init__(self) -> None:
+        self._graph: Graph | None = None
+        self._made_for: tuple[object, ...] = ()
+
+    def scale(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """Give back the frame as (96, 96, 3), RGB."""
+        matrix = display_matrix(frame)
+        made_for = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, matrix)
+        if self._graph is None or made_for != self._made_for:
+            self._graph, self._made_for = _graph(frame, matrix), made_for
+        self._graph.push(frame)
+        return self._graph.vpull().to_ndarray()
+
+
+def _graph(frame: VideoFrame, matrix: Matrix | None) -> Graph:
+    graph = Graph()
+    graph.threads = 1
+    nodes = [
+        graph.add(
+            "buffer",
+            video_size=f"{frame.width}x{frame.height}",
+            pix_fmt=frame.format.name,
+            time_base="1/1000",
+            colorspace=str(int(frame.colorspace)),
+            range=str(int(frame.color_range)),
+        )
+    ]
+    for name, arguments in rotation_filters(matrix):
+        nodes.append(graph.add(name, arguments))
+    nodes.append(graph.add("scale", f"{FRAME_SIZE}:{FRAME_SIZE}"))
+    nodes.append(graph.add("format", "rgb24"))
+    nodes.append(graph.add("buffersink"))
+    graph.link_nodes(*nodes).configure()
+    return graph
+
+
+def display_matrix(frame: VideoFrame) -> Matrix | None:
+    """The display matrix that comes with a frame, if any."""
+    data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    return None if data is None else unpack("9i", bytes(data))
+
+
+def rotation_degrees(matrix: Matrix | None) -> int:
+    """How far clockwise the ffmpeg command turns a picture with this matrix, in [0, 360), to whole degrees."""
+    if matrix is None:
+        return 0
+    # av_display_rotation_get() without the scale of the axes
+    scale = [(matrix[0] ** 2 + matrix[3] ** 2) ** 0.5, (matrix[1] ** 2 + matrix[4] ** 2) ** 0.5]
+    if not all(scale):
+        return 0
+    return round(degrees(atan2(matrix[1] / scale[1], matrix[0] / scale[0]))) % 360
+
+
+def rotation_filters(matrix: Matrix | None) -> list[tuple[str, str | None]]:
+    """The filters by which the ffmpeg command applies a display matrix (`-autorotate`)."""
+    clockwise = rotation_degrees(matrix)
+    if matrix is None:
+        return []
+    if clockwise == 90:
+        return [("transpose", "cclock_flip" if matrix[3] > 0 else "clock")]
+    if clockwise == 180:
+        return [
+            (name, None) for name, turned in (("hflip", matrix[0] < 0), ("vflip", matrix[4] < 0)) if turned
+        ]
+    if clockwise == 270:
+        return [("transpose", "clock_flip" if matrix[3] < 0 else "cclock")]
+    if clockwise:
+        return [("rotate", f"{clockwise}*PI/180")]
+    return [("vflip", None)] if matrix[4] < 0 else []
