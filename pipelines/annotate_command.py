@@ -2,30 +2,21 @@
 
 import argparse
 import contextlib
-import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from mmeg_model.bundle_identity import bundle_folder, identity, read_config
-from mmeg_model.media.decoders import DecoderLimits
 from pipelines.completed import Completed, RefusedError, locked, read_completed, remove_orphans
-from pipelines.decode_clips import DecoderPool
 from pipelines.find_videos import FindReport, Found, find_videos
-from pipelines.inference import ClipModelHandler, resolve_device
-from pipelines.local_run import RunSummary, new_run_id, run_slices, still_to_do
+from pipelines.local_run import LocalRun, still_to_do
 from pipelines.options import AnnotateOptions
-from pipelines.outcomes import RunConstants
 from pipelines.progress import RunProgress, shown
-from pipelines.settings import Settings
-from pipelines.slices import SliceLimits
+from pipelines.summary import RunSummary
 
 ALL_OK: Final = 0
 SOME_FAILED: Final = 1
@@ -113,11 +104,9 @@ def _annotate(inputs: list[str], options: AnnotateOptions) -> int:
         raise _CannotStartError("name at least one INPUT: a file, a folder, a glob or a manifest; see --help")
     if not options.output:
         raise _CannotStartError("--output DIR is missing: the folder that the tables are written to")
-    output = Path(options.output).absolute()
-    settings, constants, pool, handler = _checked(options)
-
     report = FindReport()
     try:
+        run = LocalRun.of(options)
         found = list(find_videos(inputs, report))
     except ValueError as error:
         raise _CannotStartError(str(error)) from error
@@ -125,48 +114,34 @@ def _annotate(inputs: list[str], options: AnnotateOptions) -> int:
         reasons = "; ".join(item.failure.message for item in found if item.failure)
         raise _CannotStartError(f"there is nothing to annotate: {reasons}")
     _tell_what_was_passed_over(report)
-
     if options.plan_only:
-        return _show_plan(found, _read_completed(output, constants), options.limit)
+        return _show_plan(found, _read_completed(run), options.limit)
 
-    with _locked(output, constants.run_id):
-        completed = _read_completed(output, constants)
-        if num_orphans := remove_orphans(output):
+    summary = RunSummary()
+    ended_early: Exception | None = None
+    with _locked(run):
+        completed = _read_completed(run)
+        if num_orphans := remove_orphans(run.output):
             _say(f"removed {num_orphans} files of a run that died before it published them")
-        summary = RunSummary()
         todo = list(still_to_do(found, completed, summary, limit=options.limit))
         if summary.num_other_versions:
             _say(
                 f"{summary.num_other_versions} videos have changed since they were annotated, and are left as they are"
             )
-        decoders = pool.shared()
+        decoders = run.pool.shared()
         decoders.start()
         progress = RunProgress(
             decoders,
             num_bytes=sum(item.num_bytes for item in todo),
             num_videos=sum(item.video is not None for item in todo),
         )
-        ended_early: Exception | None = None
-        with _interruptible(output, constants.run_id, pool), shown(progress):
+        with _interruptible(run), shown(progress):
             try:
-                run_slices(
-                    todo,
-                    output=output,
-                    constants=constants,
-                    pool=pool,
-                    handler=handler,
-                    window_ms=settings.window_ms,
-                    num_shards=options.num_shards,
-                    limits=SliceLimits(num_videos=options.slice_videos, num_bytes=options.slice_bytes),
-                    options=options,
-                    summary=summary,
-                    on_slice=progress.start_slice,
-                    on_published=progress.end_slice,
-                )
+                run.run(todo, summary, on_slice=progress.start_slice, on_published=progress.end_slice)
             except Exception as error:  # whatever it is, the slices that were published stand
                 ended_early = error
         decoders.close()
-    _print_summary(summary, output, seconds=time.monotonic() - started)
+    print(*summary.lines(run.output, seconds=time.monotonic() - started), sep="\n")
     if ended_early is not None:
         _say(f"mmeg annotate ended early: {_first_line(ended_early)}")
         _say("What was published stands; run the same command again to go on from there.")
@@ -174,71 +149,34 @@ def _annotate(inputs: list[str], options: AnnotateOptions) -> int:
     return ALL_OK if summary.all_ok else SOME_FAILED
 
 
-def _checked(options: AnnotateOptions) -> tuple[Settings, RunConstants, DecoderPool, ClipModelHandler]:
-    """Everything that can be wrong before anything is touched."""
-    try:
-        settings = Settings(
-            tasks=tuple(filter(None, (task.strip() for task in options.tasks.split(",")))),
-            window_ms=_whole_ms(options.window_seconds),
-        )
-        model_name, model_sha256 = identity(options.bundle)
-        model_tasks = read_config(bundle_folder(options.bundle))["labels"]
-        if missing := [task for task in settings.tasks if task not in model_tasks]:
-            raise ValueError(f"the model {model_name} was not trained for {', '.join(missing)}; see --tasks")
-        device = resolve_device(options.device)
-        limits = DecoderLimits(
-            deadline_seconds=options.decode_deadline_seconds, memory_bytes=options.decode_memory_mb << 20
-        )
-    except ValueError as error:
-        raise _CannotStartError(str(error)) from error
-    constants = RunConstants(
-        run_id=new_run_id(),
-        model_name=model_name,
-        model_sha256=model_sha256,
-        settings_sha256=settings.sha256,
-        settings_json=json.dumps(settings.canonical(), sort_keys=True),
-        mmeg_version=version("mmeg"),
-    )
-    handler = ClipModelHandler(
-        bundle=options.bundle and os.path.abspath(options.bundle),
-        device=device,
-        tasks=settings.tasks,
-        batch_size=options.batch_size,
-    )
-    return settings, constants, DecoderPool(options.num_decoders, limits), handler
-
-
-def _whole_ms(seconds: float) -> int:
-    ms = round(seconds * 1000)
-    if abs(ms - seconds * 1000) > 1e-6:
-        raise ValueError(f"--window-seconds {seconds} is no whole number of milliseconds")
-    return ms
-
-
-def _read_completed(output: Path, constants: RunConstants) -> Completed:
-    if output.exists() and not output.is_dir():
-        raise RefusedError(f"--output {output} is no folder")
-    return read_completed(output, constants)
+def _read_completed(run: LocalRun) -> Completed:
+    if run.output.exists() and not run.output.is_dir():
+        raise RefusedError(f"--output {run.output} is no folder")
+    return read_completed(run.output, run.constants)
 
 
 @contextlib.contextmanager
-def _locked(output: Path, run_id: str) -> Iterator[None]:
+def _locked(run: LocalRun) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(output, run_id=run_id))
+            stack.enter_context(locked(run.output, run_id=run.constants.run_id))
         except OSError as error:
-            raise _CannotStartError(f"--output {output} cannot be written to: {error.strerror}") from error
+            raise _CannotStartError(
+                f"--output {run.output} cannot be written to: {error.strerror}"
+            ) from error
         yield
 
 
 @contextlib.contextmanager
-def _interruptible(output: Path, run_id: str, pool: DecoderPool) -> Iterator[None]:
+def _interruptible(run: LocalRun) -> Iterator[None]:
     """On SIGINT give up the slice at work, and leave at once: Beam's threads would first finish it."""
 
     def leave(*_: object) -> NoReturn:
-        pool.shared().close()
-        remove_orphans(output)
-        _say(f"\ninterrupted: published slices stand, the one at work is given up (run {run_id})")
+        run.pool.shared().close()
+        remove_orphans(run.output)
+        _say(
+            f"\ninterrupted: published slices stand, the one at work is given up (run {run.constants.run_id})"
+        )
         os._exit(INTERRUPTED)
 
     before = signal.signal(signal.SIGINT, leave)
@@ -269,23 +207,6 @@ def _tell_what_was_passed_over(report: FindReport) -> None:
         )
     if report.num_repeated:
         _say(f"{report.num_repeated} videos were named more than once; each is annotated once")
-
-
-def _print_summary(summary: RunSummary, output: Path, *, seconds: float) -> None:
-    before = summary.num_done_before.total()
-    counts = ", ".join(f"{summary.num_videos[status]} {status}" for status in ("ok", "partial", "failed"))
-    print(
-        f"videos    {summary.num_videos.total()}: {counts}"
-        + (f"; {before} were done before" if before else "")
-    )
-    print(f"clips     {summary.num_clips} annotated, {summary.num_failed_clips} failed")
-    most_common = ", ".join(f"{n} × {stage}/{error}" for (stage, error), n in summary.failures.most_common(3))
-    print(f"failures  {summary.failures.total()}" + (f": {most_common}" if most_common else ""))
-    print(
-        f"speed     {summary.annotated_seconds:.1f} s of media in {seconds:.1f} s: "
-        f"{summary.annotated_seconds / seconds:.1f} × real time"
-    )
-    print(f"tables    {output}")
 
 
 def _first_line(error: Exception) -> str:

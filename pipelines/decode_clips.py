@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
@@ -19,7 +19,7 @@ from pipelines.tables import Failure, VideoPart
 
 PARTS: Final = "parts"
 """The tag of what goes straight to the publisher."""
-TaggedPart = TaggedOutput[Literal["parts"], VideoPart]
+TaggedPart: TypeAlias = TaggedOutput[Literal["parts"], VideoPart]
 
 LONGEST_OVERSTATEMENT_MS = 1_000
 """A header that states more than this past the real end promises something that is not there."""

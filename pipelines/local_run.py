@@ -1,69 +1,32 @@
 """One run over what was found: slice after slice on this machine, with model and decoders kept alive."""
 
-import collections
-import logging
+import json
+import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import apache_beam as beam
-import pyarrow.parquet as pq
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 
+from mmeg_model.bundle_identity import bundle_folder, identity, read_config
+from mmeg_model.media.decoders import DecoderLimits
 from pipelines.annotate import build_pipeline
 from pipelines.completed import Completed
 from pipelines.decode_clips import DecoderPool
 from pipelines.find_videos import Found
-from pipelines.inference import ClipModelHandler
+from pipelines.inference import ClipModelHandler, resolve_device
+from pipelines.options import AnnotateOptions
 from pipelines.outcomes import RunConstants
+from pipelines.settings import Settings
 from pipelines.slices import SliceLimits, cut_into_slices
-from pipelines.tables import Status, VideoPart
+from pipelines.summary import RunSummary
+from pipelines.tables import VideoPart
 
 LOCAL_RUNNER = "FnApiRunner"
-
-
-@dataclass
-class RunSummary:
-    """What a run did, as its published tables say."""
-
-    num_videos: collections.Counter[Status] = field(default_factory=collections.Counter)
-    num_done_before: collections.Counter[Status] = field(default_factory=collections.Counter)
-    num_other_versions: int = 0
-    num_clips: int = 0
-    num_failed_clips: int = 0
-    num_unnamed_failures: int = 0
-    annotated_seconds: float = 0.0
-    failures: collections.Counter[tuple[str, str]] = field(default_factory=collections.Counter)
-
-    @property
-    def all_ok(self) -> bool:
-        """Whether every input given is ok, now or before."""
-        others = sum(
-            count
-            for counts in (self.num_videos, self.num_done_before)
-            for s, count in counts.items()
-            if s != "ok"
-        )
-        return not others and not self.num_unnamed_failures
-
-    def add_published(self, output: Path, run_id: str, slice_index: int) -> None:
-        """Count what the files of one slice hold."""
-        name = f"run={run_id}/slice-{slice_index:06d}-*.parquet"
-        for path in (output / "videos").glob(name):
-            for row in pq.read_table(
-                path, columns=["status", "clips", "failed_clips", "duration_seconds"]
-            ).to_pylist():
-                self.num_videos[row["status"]] += 1
-                self.num_clips += row["clips"] - row["failed_clips"]
-                self.num_failed_clips += row["failed_clips"]
-                if row["status"] != "failed":
-                    self.annotated_seconds += row["duration_seconds"]
-        for path in (output / "errors").glob(name):
-            for row in pq.read_table(path, columns=["video_uri", "stage", "error"]).to_pylist():
-                self.failures[row["stage"], row["error"]] += 1
-                self.num_unnamed_failures += row["video_uri"] is None
 
 
 def new_run_id() -> str:
@@ -89,45 +52,101 @@ def still_to_do(
         yield item
 
 
-def run_slices(
-    found: Iterable[Found],
-    *,
-    output: Path,
-    constants: RunConstants,
-    pool: DecoderPool,
-    handler: ClipModelHandler,
-    window_ms: int,
-    num_shards: int,
-    limits: SliceLimits,
-    options: PipelineOptions,
-    summary: RunSummary,
-    on_slice: Callable[[list[Found]], None],
-    on_published: Callable[[list[Found]], None],
-) -> None:
-    """Annotate and publish slice after slice; what was published stands, whatever comes after.
+@dataclass(frozen=True)
+class LocalRun:
+    """Everything that one run is made of, checked before anything is touched."""
 
-    Raises:
-        Exception: whatever ended a pipeline, such as a full disk.
-    """
-    if options.view_as(StandardOptions).runner in (None, LOCAL_RUNNER):
-        options.view_as(StandardOptions).runner = LOCAL_RUNNER
-        options.view_as(DirectOptions).direct_num_workers = pool.num_decoders
-        options.view_as(DirectOptions).direct_running_mode = "in_memory"
-    for slice_index, items in enumerate(cut_into_slices(found, limits)):
-        on_slice(items)
-        with beam.Pipeline(options=options) as pipeline:
-            build_pipeline(
-                pipeline,
-                videos=[i.video for i in items if i.video is not None and i.failure is None],
-                not_found=[VideoPart(i.video, failures=(i.failure,)) for i in items if i.failure is not None],
-                pool=pool,
-                handler=handler,
-                window_ms=window_ms,
-                output=str(output),
-                slice_index=slice_index,
-                num_shards=num_shards,
-                constants=constants,
-            )
-        summary.add_published(output, constants.run_id, slice_index)
-        on_published(items)
-    logging.getLogger(__name__).debug("%s: all slices are published", constants.run_id)
+    output: Path
+    constants: RunConstants
+    settings: Settings
+    pool: DecoderPool
+    handler: ClipModelHandler
+    limits: SliceLimits
+    options: AnnotateOptions
+
+    @classmethod
+    def of(cls, options: AnnotateOptions) -> "LocalRun":
+        """Check the options and make the parts.
+
+        Raises:
+            ValueError: if a value does not fit, the bundle is none, or there is no GPU where one is asked for.
+        """
+        settings = Settings(
+            tasks=tuple(filter(None, (task.strip() for task in options.tasks.split(",")))),
+            window_ms=_whole_ms(options.window_seconds),
+        )
+        model_name, model_sha256 = identity(options.bundle)
+        labels = read_config(bundle_folder(options.bundle))["labels"]
+        if missing := [task for task in settings.tasks if task not in labels]:
+            raise ValueError(f"the model {model_name} was not trained for {', '.join(missing)}; see --tasks")
+        return cls(
+            output=Path(options.output).absolute(),
+            constants=RunConstants(
+                run_id=new_run_id(),
+                model_name=model_name,
+                model_sha256=model_sha256,
+                settings_sha256=settings.sha256,
+                settings_json=json.dumps(settings.canonical(), sort_keys=True),
+                mmeg_version=version("mmeg"),
+            ),
+            settings=settings,
+            pool=DecoderPool(
+                options.num_decoders,
+                DecoderLimits(
+                    deadline_seconds=options.decode_deadline_seconds,
+                    memory_bytes=options.decode_memory_mb << 20,
+                ),
+            ),
+            handler=ClipModelHandler(
+                bundle=options.bundle and os.path.abspath(options.bundle),
+                device=resolve_device(options.device),
+                tasks=settings.tasks,
+                batch_size=options.batch_size,
+            ),
+            limits=SliceLimits(num_videos=options.slice_videos, num_bytes=options.slice_bytes),
+            options=options,
+        )
+
+    def run(
+        self,
+        found: Iterable[Found],
+        summary: RunSummary,
+        *,
+        on_slice: Callable[[list[Found]], None] = lambda _: None,
+        on_published: Callable[[list[Found]], None] = lambda _: None,
+    ) -> None:
+        """Annotate and publish slice after slice; what was published stands, whatever comes after.
+
+        Raises:
+            Exception: whatever ended a pipeline, such as a full disk.
+        """
+        if self.options.view_as(StandardOptions).runner in (None, LOCAL_RUNNER):
+            self.options.view_as(StandardOptions).runner = LOCAL_RUNNER
+            self.options.view_as(DirectOptions).direct_num_workers = self.options.num_decoders
+            self.options.view_as(DirectOptions).direct_running_mode = "in_memory"
+        for slice_index, items in enumerate(cut_into_slices(found, self.limits)):
+            on_slice(items)
+            with beam.Pipeline(options=self.options) as pipeline:
+                build_pipeline(
+                    pipeline,
+                    videos=[i.video for i in items if i.video is not None and i.failure is None],
+                    not_found=[
+                        VideoPart(i.video, failures=(i.failure,)) for i in items if i.failure is not None
+                    ],
+                    pool=self.pool,
+                    handler=self.handler,
+                    window_ms=self.settings.window_ms,
+                    output=str(self.output),
+                    slice_index=slice_index,
+                    num_shards=self.options.num_shards,
+                    constants=self.constants,
+                )
+            summary.add_published(self.output, self.constants.run_id, slice_index)
+            on_published(items)
+
+
+def _whole_ms(seconds: float) -> int:
+    ms = round(seconds * 1000)
+    if abs(ms - seconds * 1000) > 1e-6:
+        raise ValueError(f"--window-seconds {seconds} is no whole number of milliseconds")
+    return ms

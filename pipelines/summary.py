@@ -1,0 +1,68 @@
+"""What a run did, as its published tables say."""
+
+import collections
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from pipelines.tables import Status
+
+
+@dataclass
+class RunSummary:
+    """Counts over the slices published so far, and over what was done before."""
+
+    num_videos: collections.Counter[Status] = field(default_factory=collections.Counter)
+    num_done_before: collections.Counter[Status] = field(default_factory=collections.Counter)
+    num_other_versions: int = 0
+    num_clips: int = 0
+    num_failed_clips: int = 0
+    num_unnamed_failures: int = 0
+    annotated_seconds: float = 0.0
+    failures: collections.Counter[tuple[str, str]] = field(default_factory=collections.Counter)
+
+    @property
+    def all_ok(self) -> bool:
+        """Whether every input given is ok, now or before."""
+        others = sum(
+            count
+            for counts in (self.num_videos, self.num_done_before)
+            for s, count in counts.items()
+            if s != "ok"
+        )
+        return not others and not self.num_unnamed_failures
+
+    def add_published(self, output: Path, run_id: str, slice_index: int) -> None:
+        """Count what the files of one slice hold."""
+        name = f"run={run_id}/slice-{slice_index:06d}-*.parquet"
+        for path in (output / "videos").glob(name):
+            for row in pq.read_table(
+                path, columns=["status", "clips", "failed_clips", "duration_seconds"]
+            ).to_pylist():
+                self.num_videos[row["status"]] += 1
+                self.num_clips += row["clips"] - row["failed_clips"]
+                self.num_failed_clips += row["failed_clips"]
+                if row["status"] != "failed":
+                    self.annotated_seconds += row["duration_seconds"]
+        for path in (output / "errors").glob(name):
+            for row in pq.read_table(path, columns=["video_uri", "stage", "error"]).to_pylist():
+                self.failures[row["stage"], row["error"]] += 1
+                self.num_unnamed_failures += row["video_uri"] is None
+
+    def lines(self, output: Path, *, seconds: float) -> list[str]:
+        """The five lines at the end of a run."""
+        counts = ", ".join(f"{self.num_videos[status]} {status}" for status in ("ok", "partial", "failed"))
+        before = self.num_done_before.total()
+        most_common = ", ".join(
+            f"{n} × {stage}/{error}" for (stage, error), n in self.failures.most_common(3)
+        )
+        times_real_time = self.annotated_seconds / seconds
+        return [
+            f"videos    {self.num_videos.total()}: {counts}"
+            + (f"; {before} were done before" if before else ""),
+            f"clips     {self.num_clips} annotated, {self.num_failed_clips} failed",
+            f"failures  {self.failures.total()}" + (f": {most_common}" if most_common else ""),
+            f"speed     {self.annotated_seconds:.1f} s of media in {seconds:.1f} s: {times_real_time:.1f} × real time",
+            f"tables    {output}",
+        ]
