@@ -2,10 +2,12 @@
 
 import argparse
 import contextlib
+import logging
 import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NoReturn
 
@@ -90,6 +92,7 @@ def _all_options_classes() -> list[Any]:
 
 def annotate(arguments: Sequence[str]) -> int:
     """Run `mmeg annotate` and give back its exit status."""
+    _quiet_libraries()
     inputs, options = parse(arguments)
     try:
         return _annotate(inputs, options)
@@ -110,17 +113,20 @@ def _annotate(inputs: list[str], options: AnnotateOptions) -> int:
         found = list(find_videos(inputs, report))
     except ValueError as error:
         raise _CannotStartError(str(error)) from error
+    if run.output.exists() and not run.output.is_dir():
+        raise RefusedError(f"--output {run.output} is no folder")
     if not any(item.video for item in found):
         reasons = "; ".join(item.failure.message for item in found if item.failure)
         raise _CannotStartError(f"there is nothing to annotate: {reasons}")
     _tell_what_was_passed_over(report)
     if options.plan_only:
-        return _show_plan(found, _read_completed(run), options.limit)
+        return _show_plan(found, read_completed(run.output, run.constants), options.limit)
 
+    _load_model(run)
     summary = RunSummary()
     ended_early: Exception | None = None
     with _locked(run):
-        completed = _read_completed(run)
+        completed = read_completed(run.output, run.constants)
         if num_orphans := remove_orphans(run.output):
             _say(f"removed {num_orphans} files of a run that died before it published them")
         todo = list(still_to_do(found, completed, summary, limit=options.limit))
@@ -140,19 +146,23 @@ def _annotate(inputs: list[str], options: AnnotateOptions) -> int:
                 run.run(todo, summary, on_slice=progress.start_slice, on_published=progress.end_slice)
             except Exception as error:  # whatever it is, the slices that were published stand
                 ended_early = error
-        decoders.close()
+        run.pool.close()
     print(*summary.lines(run.output, seconds=time.monotonic() - started), sep="\n")
     if ended_early is not None:
+        if not isinstance(ended_early, OSError):  # no surroundings that failed, but a bug: say where
+            traceback.print_exception(ended_early)
         _say(f"mmeg annotate ended early: {_first_line(ended_early)}")
         _say("What was published stands; run the same command again to go on from there.")
         return ENDED_EARLY
     return ALL_OK if summary.all_ok else SOME_FAILED
 
 
-def _read_completed(run: LocalRun) -> Completed:
-    if run.output.exists() and not run.output.is_dir():
-        raise RefusedError(f"--output {run.output} is no folder")
-    return read_completed(run.output, run.constants)
+def _load_model(run: LocalRun) -> None:
+    """Load it before anything is touched: a bundle that is broken must not cost a slice."""
+    try:
+        run.handler.load_model()
+    except ValueError as error:
+        raise _CannotStartError(str(error)) from error
 
 
 @contextlib.contextmanager
@@ -172,7 +182,7 @@ def _interruptible(run: LocalRun) -> Iterator[None]:
     """On SIGINT give up the slice at work, and leave at once: Beam's threads would first finish it."""
 
     def leave(*_: object) -> NoReturn:
-        run.pool.shared().close()
+        run.pool.close()
         remove_orphans(run.output)
         _say(
             f"\ninterrupted: published slices stand, the one at work is given up (run {run.constants.run_id})"
@@ -213,6 +223,14 @@ def _first_line(error: Exception) -> str:
     """Beam puts a whole traceback into the message of what a worker raised; its first line is the reason."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def _quiet_libraries() -> None:
+    """Beam warns of what is meant here, such as several workers in memory; our own warnings stay."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.ERROR)
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # it logs what it then raises
+    logging.getLogger("pipelines").setLevel(logging.WARNING)
+    logging.getLogger("mmeg_model").setLevel(logging.WARNING)
 
 
 def _say(text: str) -> None:

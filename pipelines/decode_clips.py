@@ -1,6 +1,6 @@
 """Video references become spans, and spans, behind the reshuffle, clips."""
 
-import functools
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
@@ -51,14 +51,23 @@ class DecoderPool:
     limits: DecoderLimits
 
     def shared(self) -> Decoders:
-        """The children of this process, started at the first call and kept over pipelines."""
-        return _shared_decoders(self)
+        """The children of this process, made ready at the first call and kept over pipelines."""
+        with _lock:
+            if self not in _decoders:
+                _decoders[self] = Decoders(num_decoders=self.num_decoders, limits=self.limits)
+            return _decoders[self]
+
+    def close(self) -> None:
+        """End the children of this process, also those at work; a later call of `shared` makes new ones."""
+        with _lock:
+            decoders = _decoders.pop(self, None)
+        if decoders is not None:
+            decoders.close()
 
 
 # In an imported module, since the globals of a launching script are copied when DoFns are pickled.
-@functools.cache
-def _shared_decoders(pool: DecoderPool) -> Decoders:
-    return Decoders(num_decoders=pool.num_decoders, limits=pool.limits)
+_decoders: dict[DecoderPool, Decoders] = {}
+_lock = threading.Lock()
 
 
 def plan_spans(video: VideoRef, info: VideoInfo, *, window_ms: int) -> list[Span]:

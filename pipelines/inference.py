@@ -1,5 +1,6 @@
 """The network inside Beam's RunInference."""
 
+import functools
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -84,7 +85,12 @@ class ClipModelHandler(ModelHandler[DecodedClip, Inferred, "Model"]):
         self._fitting_batch_size = batch_size
 
     def load_model(self) -> "Model":
-        return mmeg_model.load(self._bundle, device=resolve_device(self._device))
+        """The model, one for all threads of this process and for all pipelines that it runs.
+
+        Raises:
+            ValueError: if the bundle cannot be loaded, or there is no GPU where one is asked for.
+        """
+        return _loaded(self._bundle, resolve_device(self._device))
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
         # max_batch_duration_secs would batch in state, behind a shuffle of the pixels.
@@ -165,6 +171,12 @@ class ClipModelHandler(ModelHandler[DecodedClip, Inferred, "Model"]):
                 )
             )
         return outcomes
+
+
+# Beam keeps a model for as long as a pipeline; this keeps it over the pipelines of a long list of videos.
+@functools.lru_cache(maxsize=1)
+def _loaded(bundle: str | None, device: str) -> "Model":
+    return mmeg_model.load(bundle, device=device)
 
 
 def _failure(item: DecodedClip, error: str, message: str) -> Failure:
