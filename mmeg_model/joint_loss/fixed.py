@@ -4,28 +4,35 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from mmeg_model.joint_loss.weighting import Weighting
 
 
-class FixedWeighting(nn.Module):
-    """The same weights from beginning to end; a task of weight 0 is not trained.
+class FixedWeighting(Weighting):
+    """The same weights from beginning to end, scaled to sum to 1; a task of weight 0 is not trained.
 
     Raises:
-        ValueError: if a weight is negative or not finite, or all are 0.
+        ValueError: if there is not one weight a task, a weight is negative or not finite, or all are 0.
     """
 
-    weights: Tensor
+    given: Tensor
 
-    def __init__(self, weights: Sequence[float]) -> None:
-        super().__init__()
+    def __init__(self, tasks: Sequence[str], weights: Sequence[float]) -> None:
+        super().__init__(tasks)
+        if len(weights) != len(tasks):
+            raise ValueError(
+                f"weights must be one for each of {', '.join(tasks)}, got {list(weights)}: give 0 to a task that "
+                "is not to be trained"
+            )
         if not all(math.isfinite(w) and w >= 0 for w in weights) or not any(weights):
             raise ValueError(f"weights must be finite, at least 0 and not all 0, got {list(weights)}")
-        self.register_buffer("weights", torch.tensor(weights) / sum(weights))
+        self.register_buffer("given", torch.tensor(weights) / sum(weights))
 
-    def forward(self, losses: Tensor, /) -> Tensor:
-        """The given weights, scaled to sum to 1, whatever the losses are."""
-        if losses.shape != self.weights.shape:
-            raise ValueError(
-                f"{len(self.weights)} weights are given for {len(losses)} tasks: give one a task"
-            )
-        return self.weights
+    @property
+    def weights(self) -> Tensor:
+        return self.given
+
+    def forward(self, losses: Tensor, labelled: Tensor | None = None, /) -> Tensor:
+        """The given weights, whatever the losses are."""
+        return self.given

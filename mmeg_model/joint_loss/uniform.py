@@ -1,12 +1,18 @@
 """Equal weights."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from mmeg_model.joint_loss.weighting import Weighting
 
 
-class UniformWeighting(nn.Module):
+class UniformWeighting(Weighting):
     """1 / tasks each."""
 
-    def forward(self, losses: Tensor, /) -> Tensor:
+    @property
+    def weights(self) -> Tensor:
+        return torch.full((len(self.tasks),), 1 / len(self.tasks))
+
+    def forward(self, losses: Tensor, labelled: Tensor | None = None, /) -> Tensor:
         """Equal weights, whatever the losses are."""
-        return torch.full_like(losses, 1 / len(losses)).detach()
+        return self.weights.to(losses)
