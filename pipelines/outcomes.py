@@ -163,6 +163,6 @@ def outcome_rows(
                 "run_id": constants.run_id,
                 "occurred_at": now,
             }
-            for failure in outcome.failures
+            for failure in sorted(outcome.failures, key=lambda failure: failure.start_ms or 0)
         ]
     return videos, errors
