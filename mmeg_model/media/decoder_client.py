@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final, cast, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +31,12 @@ from mmeg_model.media.windows import Window
 
 DECODER_COMMAND: Final = (sys.executable, "-P", "-m", "mmeg_model.media.decoder_process")
 SMALLEST_MEMORY_BYTES: Final = 128 << 20
+LONGEST_DURATION_MS: Final = 2**31 - 1
+"""25 days. What claims to be longer has forged or broken time stamps, and its list of windows could fill memory."""
 
 _MAX_MESSAGE_BYTES: Final = 64 << 10
 _MAX_STDERR_BYTES: Final = 4 << 10
-_MAX_NUMBER: Final = 2**31 - 1
+_MAX_LAST_WORDS: Final = 500
 _SECONDS_TO_START: Final = 60.0  # 0.2 on an idle machine; not what a video's deadline is about
 _SECONDS_TO_DIE: Final = 10.0
 
@@ -79,20 +81,16 @@ def _environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}
 
 
-def _is_number(value: object) -> bool:
-    return type(value) is int and 0 <= value <= _MAX_NUMBER
-
-
 class DecoderClient:
     """One decoder process, used by one thread at a time."""
 
     def __init__(self, command: Sequence[str], limits: DecoderLimits) -> None:
         self._limits = limits
-        self._seconds_left = _SECONDS_TO_START
         self._is_ready = False
+        self._set_deadline(_SECONDS_TO_START)
         self._channel, theirs = socket.socketpair()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - close() does
-        with theirs:
+        try:
             self._process = subprocess.Popen(  # noqa: S603 - nothing in it comes from a video
                 [*command, str(theirs.fileno()), str(limits.memory_bytes), str(limits.deadline_seconds)],
                 stdin=subprocess.DEVNULL,
@@ -102,6 +100,12 @@ class DecoderClient:
                 env=_environment(),
                 start_new_session=True,  # a Ctrl-C in the terminal is the parent's affair
             )
+        except OSError:
+            self._channel.close()
+            self._stderr.close()
+            raise
+        finally:
+            theirs.close()
 
     def kill(self) -> None:
         """End the process, however far it has got; may come from any thread."""
@@ -126,10 +130,20 @@ class DecoderClient:
         yield self._video_info(self._receive_message().get("info"))
 
     def decode(
-        self, descriptor: int, video: VideoRef, info: VideoInfo, windows: Sequence[Window]
+        self,
+        descriptor: int,
+        video: VideoRef,
+        info: VideoInfo,
+        windows: Sequence[Window],
+        *,
+        clips_ahead: int,
     ) -> Iterator[tuple[Clip | None, int]]:
-        """Yield the clips, and with each the packets damaged since the one before; last None with the rest of them."""
-        self._ask({"info": asdict(info), "windows": list(windows)}, descriptor, video)
+        """Yield the clips, and with each the packets damaged since the one before; last None with the rest of them.
+
+        Up to clips_ahead finished clips wait in the child, and are lost if it dies.
+        """
+        request = {"info": asdict(info), "windows": list(windows), "clips_ahead": clips_ahead}
+        self._ask(request, descriptor, video)
         for window in windows:
             message = self._receive_message()
             if message.get("clip") != list(window):
@@ -141,17 +155,20 @@ class DecoderClient:
     def _ask(self, request: dict[str, Any], descriptor: int, video: VideoRef) -> None:
         if not self._is_ready:
             self._await_start()
-        self._seconds_left = self._limits.deadline_seconds
+        self._set_deadline(self._limits.deadline_seconds)
         request |= {"start_byte": video.start_byte, "num_bytes": video.num_bytes}
         message = encode_message(request)
         try:
-            self._channel.settimeout(self._limits.deadline_seconds)
+            self._channel.settimeout(self._seconds_left)
             num_sent = socket.send_fds(self._channel, [message], [descriptor])
             self._channel.sendall(message[num_sent:])
         except TimeoutError:
             raise self._deadline_exceeded() from None
         except ConnectionError:
             raise self._died() from None
+
+    def _set_deadline(self, seconds: float) -> None:
+        self._deadline_seconds = self._seconds_left = seconds
 
     def _await_start(self) -> None:
         try:
@@ -187,9 +204,8 @@ class DecoderClient:
         self._receive_into(memoryview(text))
         try:
             message = json.loads(text)
-            json.dumps(
-                message, ensure_ascii=False
-            ).encode()  # half a surrogate pair would break a table later
+            # Half a surrogate pair would pass as a string here, and break a table later.
+            json.dumps(message, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict):
@@ -204,33 +220,33 @@ class DecoderClient:
         return message
 
     def _media_error(self, texts: object) -> MediaError:
-        if (
-            not isinstance(texts, list)
-            or len(texts) != 3
-            or not all(isinstance(text, str) for text in texts)
-            or texts[0] not in get_args(Stage)
-        ):
-            raise self._bad_message("an error without stage, name and sentence")
-        return MediaError(*texts)
+        match texts:
+            case [str(stage), str(error), str(message)] if stage in get_args(Stage):
+                return MediaError(cast(Stage, stage), error, message)
+        raise self._bad_message("an error without stage, name and sentence")
 
     def _video_info(self, values: object) -> VideoInfo:
-        hints = get_type_hints(VideoInfo)
-        if not isinstance(values, dict) or values.keys() != hints.keys():
+        types = get_type_hints(VideoInfo)
+        if not isinstance(values, dict) or values.keys() != types.keys():
             raise self._bad_message("video information with other fields")
         for name, value in values.items():
-            fits = value is None or _is_number(value) or isinstance(value, str)
-            if not fits or not isinstance(value, hints[name]):
+            if not isinstance(value, types[name]) or isinstance(value, bool):
                 raise self._bad_message(f"video information with {name} = {value!r:.100}")
         try:
-            return VideoInfo(**values)
+            info = VideoInfo(**values)
         except ValueError as error:
             raise self._bad_message(f"video information that does not fit together: {error}") from error
+        if info.duration_ms > LONGEST_DURATION_MS:
+            days = info.duration_ms / 86_400_000
+            message = f"its last packet ends after {days:g} days: its time stamps are broken"
+            raise MediaError("probe", "DurationOutOfRange", message)
+        return info
 
     def _num_damaged_packets(self, message: dict[str, Any]) -> int:
-        number = message.get("damaged_packets")
-        if not isinstance(number, int) or not _is_number(number):
-            raise self._bad_message("no number of damaged packets")
-        return number
+        match message.get("damaged_packets"):
+            case int(number) if number >= 0:
+                return number
+        raise self._bad_message("no number of damaged packets")
 
     def _receive_clip(self, window: Window, message: dict[str, Any]) -> Clip:
         t = num_frames_between(*window)
@@ -254,10 +270,8 @@ class DecoderClient:
         return array, valid != 0  # a bool that is neither 0 nor 1 would be undefined behaviour in numpy
 
     def _deadline_exceeded(self) -> DecoderFailedError:
-        seconds = self._limits.deadline_seconds
-        return DecoderFailedError(
-            "DeadlineExceeded", f"the decoder did not finish within {seconds:g} seconds"
-        )
+        message = f"the decoder did not finish within {self._deadline_seconds:g} seconds"
+        return DecoderFailedError("DeadlineExceeded", message)
 
     def _bad_message(self, what: str) -> DecoderFailedError:
         return DecoderFailedError("BadMessage", f"the decoder sent something that it never should: {what}")
@@ -283,4 +297,4 @@ class DecoderClient:
         text = os.pread(descriptor, _MAX_STDERR_BYTES, max(0, end - _MAX_STDERR_BYTES)).decode(
             errors="replace"
         )
-        return text.strip().rpartition("\n")[2] or "nothing on its standard error"
+        return text.strip().rpartition("\n")[2][:_MAX_LAST_WORDS] or "nothing on its standard error"

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 MESSAGE_LENGTH: Final = struct.Struct("!I")
 """Stands before every message: how many bytes of JSON follow."""
 
-CLIPS_AHEAD: Final = 2
-"""Finished clips that wait for the parent while the next one is decoded."""
-
 _MAX_FILE_BYTES: Final = 1 << 20  # standard error is a file; nothing else is written
 _MAX_OPEN_FILES: Final = 32
 _MAX_TEXT: Final = 1_000
@@ -43,7 +40,7 @@ def encode_message(message: Mapping[str, Any]) -> bytes:
     return MESSAGE_LENGTH.pack(len(text)) + text
 
 
-class _VideoFile(io.RawIOBase):
+class VideoFile(io.RawIOBase):
     """The byte range [start_byte, start_byte + num_bytes) of a descriptor, which it closes, as a file of its own."""
 
     def __init__(self, descriptor: int, *, start_byte: int, num_bytes: int | None) -> None:
@@ -166,14 +163,14 @@ def _serve(channel: socket.socket, deadline_seconds: float) -> None:
         while True:
             request, descriptor = _receive_request(channel)
             sent: deque[Future[None]] = deque()
-            with _VideoFile(
+            with VideoFile(
                 descriptor, start_byte=request["start_byte"], num_bytes=request["num_bytes"]
             ) as file:
                 # The parent keeps the deadline; this ends a child that spins after its parent has died.
                 signal.setitimer(signal.ITIMER_PROF, deadline_seconds)
                 for message in _answer(request, cast(BinaryIO, file)):
                     sent.append(sender.submit(_send, channel, message))
-                    if len(sent) > CLIPS_AHEAD:
+                    if len(sent) > request.get("clips_ahead", 0):
                         sent.popleft().result()
                     signal.setitimer(signal.ITIMER_PROF, deadline_seconds)
             while sent:

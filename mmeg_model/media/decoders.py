@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from mmeg_model.clip import Clip
 from mmeg_model.media.decoder_client import (
@@ -25,6 +25,8 @@ from mmeg_model.media.windows import Window
 __all__ = ["DecoderLimits", "Decoders"]
 
 T = TypeVar("T")
+
+_CLIPS_AHEAD: Final = 2
 
 
 class Decoders:
@@ -78,8 +80,9 @@ class Decoders:
 
     def start(self) -> None:
         """Start the children now, without waiting, so that nobody has to wait for them later."""
-        for _ in range(self._num_decoders - len(self._children)):
-            self._idle.append(self._new_child())
+        with self._lock:
+            while len(self._children) < self._num_decoders:
+                self._idle.append(self._new_child())
 
     def close(self) -> None:
         """End all children, also those at work: who reads from them gets a RuntimeError."""
@@ -99,7 +102,7 @@ class Decoders:
             MediaError: if it cannot be opened or understood, or its decoder failed twice.
             RuntimeError: if this is closed, or children do not start at all.
         """
-        with closing(self._answers("probe", video, lambda child, fd: child.probe(fd, video))) as answers:
+        with closing(self._answers("probe", video, lambda child, fd, _: child.probe(fd, video))) as answers:
             (info,) = answers
         with self._lock:
             self.probed_ms += info.duration_ms
@@ -114,8 +117,10 @@ class Decoders:
         """
         left = list(windows)
 
-        def ask(child: DecoderClient, descriptor: int) -> Iterator[tuple[Clip | None, int]]:
-            return child.decode(descriptor, video, info, tuple(left)) if left else iter(())
+        def ask(child: DecoderClient, descriptor: int, clips_ahead: int) -> Iterator[tuple[Clip | None, int]]:
+            if not left:
+                return iter(())
+            return child.decode(descriptor, video, info, tuple(left), clips_ahead=clips_ahead)
 
         with closing(self._answers("decode", video, ask)) as answers:
             for clip, num_damaged_packets in answers:
@@ -127,7 +132,7 @@ class Decoders:
                     yield clip
 
     def _answers(
-        self, stage: Stage, video: VideoRef, ask: Callable[[DecoderClient, int], Iterator[T]]
+        self, stage: Stage, video: VideoRef, ask: Callable[[DecoderClient, int, int], Iterator[T]]
     ) -> Generator[T, None, None]:
         """Yield what ask yields for a borrowed child; if that fails, go on with what it yields for another."""
         with _opened(video) as descriptor, self._free:
@@ -135,13 +140,14 @@ class Decoders:
             is_usable = False
             try:
                 try:
-                    yield from ask(child, descriptor)
+                    yield from ask(child, descriptor, _CLIPS_AHEAD)
                 except DecoderFailedError:
                     self._discard(child)
-                    child = self._new_child()
                     with self._lock:
+                        child = self._new_child()
                         self.num_retries += 1
-                    yield from ask(child, descriptor)
+                    # None ahead: a crash shall cost no clip that was decoded before it.
+                    yield from ask(child, descriptor, 0)
                 is_usable = True
             except MediaError:
                 is_usable = True
@@ -158,9 +164,7 @@ class Decoders:
 
     def _borrow(self) -> DecoderClient:
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        return self._new_child()
+            return self._idle.pop() if self._idle else self._new_child()
 
     def _give_back(self, child: DecoderClient) -> None:
         with self._lock:
@@ -175,12 +179,12 @@ class Decoders:
             self._children.discard(child)
 
     def _new_child(self) -> DecoderClient:
-        with self._lock:
-            if self._is_closed:
-                raise RuntimeError("the decoders are closed")
-            child = DecoderClient(self._command, self._limits)
-            self._children.add(child)
-            return child
+        """Start a child; only with the lock held."""
+        if self._is_closed:
+            raise RuntimeError("the decoders are closed")
+        child = DecoderClient(self._command, self._limits)
+        self._children.add(child)
+        return child
 
     def _forget_children(self) -> None:
         for child in self._children:
