@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,10 @@ _COLOURS: Final = {
 }
 _BEATS_PER_SECOND: Final = {"neutral": 2.0, "anger": 8.0, "happiness": 4.0, "sadness": 1.0}
 _PITCH_HZ: Final = {"female": 440.0, "male": 180.0}
+
+
+_Timed = tuple[float, av.VideoFrame | av.AudioFrame]
+"""A frame and its start in seconds."""
 
 
 @dataclass(frozen=True)
@@ -99,18 +104,16 @@ def _write_video(path: Path, person: _Person, seconds: float, *, phase: float) -
         picture.width, picture.height, picture.pix_fmt = _WIDTH, _HEIGHT, "yuv420p"
         sound = container.add_stream("aac", rate=_SAMPLE_RATE_HZ, layout="mono")
         frames = heapq.merge(
-            _pictures(person, seconds, phase), _sounds(person, seconds, phase), key=lambda frame: frame.time
+            _pictures(person, seconds, phase), _sounds(person, seconds, phase), key=itemgetter(0)
         )
-        for frame in frames:
-            if isinstance(frame, av.VideoFrame):
-                container.mux(picture.encode(frame))
-            else:
-                container.mux(sound.encode(frame))
+        for _, frame in frames:
+            packets = picture.encode(frame) if isinstance(frame, av.VideoFrame) else sound.encode(frame)
+            container.mux(packets)
         container.mux(picture.encode(None))
         container.mux(sound.encode(None))
 
 
-def _pictures(person: _Person, seconds: float, phase: float) -> Iterator[av.VideoFrame]:
+def _pictures(person: _Person, seconds: float, phase: float) -> Iterator[_Timed]:
     """A shape that swings from side to side on a dim background."""
     y, x = np.mgrid[:_HEIGHT, :_WIDTH] / _HEIGHT
     for number in range(round(seconds * _FRAME_RATE_HZ)):
@@ -124,10 +127,10 @@ def _pictures(person: _Person, seconds: float, phase: float) -> Iterator[av.Vide
         picture[inside] = _COLOURS[person.emotion]
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
         frame.pts, frame.time_base = number, Fraction(1, _FRAME_RATE_HZ)
-        yield frame
+        yield number / _FRAME_RATE_HZ, frame
 
 
-def _sounds(person: _Person, seconds: float, phase: float) -> Iterator[av.AudioFrame]:
+def _sounds(person: _Person, seconds: float, phase: float) -> Iterator[_Timed]:
     """A tone with three overtones that swells with the beat."""
     time = np.arange(round(seconds * _SAMPLE_RATE_HZ)) / _SAMPLE_RATE_HZ
     pitch_hz = _PITCH_HZ[person.perceived_gender] * person.pitch_factor
@@ -138,4 +141,4 @@ def _sounds(person: _Person, seconds: float, phase: float) -> Iterator[av.AudioF
         packet = samples[None, start : start + _SAMPLES_PER_PACKET]
         frame = av.AudioFrame.from_ndarray(packet, format="fltp", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = _SAMPLE_RATE_HZ, start, Fraction(1, _SAMPLE_RATE_HZ)
-        yield frame
+        yield start / _SAMPLE_RATE_HZ, frame

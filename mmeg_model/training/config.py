@@ -1,0 +1,66 @@
+"""What a training is: every choice in one frozen record."""
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from mmeg_model.nearest import unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """The choices of one training; a checkpoint stores them.
+
+    Raises:
+        ValueError: if a value is outside its range.
+    """
+
+    preset: str = "compact"
+    sizes: dict[str, Any] = field(default_factory=dict)
+    """Of the network, where they differ from the preset's."""
+    weighting: str = "uniform"
+    weighting_arguments: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    num_epochs: int = 40
+    clips_per_epoch: int = 1024
+    """Drawn with replacement, see `mmeg_model.training.sampling`."""
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    """The highest of the schedule, which rises over a tenth of the training and falls to 0 as a cosine."""
+    weight_decay: float = 1e-2
+    max_gradient_norm: float = 1.0
+    average_decay: float = 0.98
+    """What is validated and kept is a moving average of the weights with this decay a step; 0 is none."""
+    patience: int = 12
+    """Epochs without a better validation loss before the training ends."""
+    crop_seconds: float = 4.0
+    """A longer clip is cut to a random part of this length."""
+    modality_dropout: float = 0.3
+    """How often a clip with sound and picture loses its sound, and as often its picture."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "num_epochs",
+            "clips_per_epoch",
+            "batch_size",
+            "learning_rate",
+            "patience",
+            "crop_seconds",
+        ):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if not 0 <= self.modality_dropout <= 0.5:
+            raise ValueError(f"modality_dropout must be in [0, 0.5], got {self.modality_dropout}")
+        if not 0 <= self.average_decay < 1:
+            raise ValueError(f"average_decay must be in [0, 1), got {self.average_decay}")
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> Self:
+        """Make one from plain values, as TOML gives them.
+
+        Raises:
+            ValueError: if a name is no choice; the message says which are near.
+        """
+        for name in values:
+            if name not in cls.__dataclass_fields__:
+                raise ValueError(unknown("training choice", name, cls.__dataclass_fields__))
+        return cls(**values)
