@@ -1,25 +1,25 @@
 """Corpora, one a file, each read to `Utterance` records. Imports no torch."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from mmeg_model.corpora import emodb, javanese, ravdess, synthetic
-from mmeg_model.corpora.utterance import CorpusReading, Utterance
+from mmeg_model.corpora.utterance import Corpus, CorpusReading, Utterance
 from mmeg_model.nearest import unknown
 
-CORPORA: Final[Mapping[str, Callable[[Path], CorpusReading]]] = MappingProxyType(
+CORPORA: Final[Mapping[str, Corpus]] = MappingProxyType(
     {
-        "javanese-av": javanese.read_clips,
-        "javanese-speech": javanese.read_sounds,
-        "ravdess-speech": ravdess.read_sounds,
-        "emodb-speech": emodb.read_sounds,
-        "synthetic": synthetic.read_manifest,
+        "javanese-av": javanese.CLIPS,
+        "javanese-speech": javanese.SOUNDS,
+        "ravdess-speech": ravdess.SOUNDS,
+        "emodb-speech": emodb.SOUNDS,
+        "synthetic": synthetic.VIDEOS,
     }
 )
-"""Reads the folder of one corpus; the names are also those of the folders inside a folder of corpora."""
+"""By the name of its folder inside a folder of corpora."""
 
 
 def read_corpora(data: Path, names: Sequence[str]) -> CorpusReading:
@@ -35,7 +35,7 @@ def read_corpora(data: Path, names: Sequence[str]) -> CorpusReading:
             raise ValueError(unknown("corpus", name, CORPORA))
         if not (data / name).is_dir():
             raise ValueError(f"corpus {name!r}: there is no folder {data / name}")
-        reading = CORPORA[name](data / name)
+        reading = CORPORA[name].read(data / name)
         utterances += reading.utterances
         excluded.update({f"{name}: {reason}": number for reason, number in reading.excluded.items()})
     return CorpusReading(tuple(utterances), dict(excluded))

@@ -1,6 +1,7 @@
 """An utterance as one clip, decoded once and kept on disk."""
 
 import hashlib
+import os
 import tempfile
 from pathlib import Path
 
@@ -8,10 +9,16 @@ import numpy as np
 
 from mmeg_model.clip import Clip
 from mmeg_model.corpora.utterance import Utterance
+from mmeg_model.media import DECODE_VERSION
 from mmeg_model.media.decode import decode_span
 from mmeg_model.media.errors import MediaError
 from mmeg_model.media.probe import probe
 from mmeg_model.media.source import local_version
+
+
+def default_cache() -> Path:
+    """The folder for decoded clips in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmeg" / "clips"
 
 
 def load_clip(utterance: Utterance, *, cache: Path) -> Clip:
@@ -25,7 +32,8 @@ def load_clip(utterance: Utterance, *, cache: Path) -> Clip:
         ValueError: if the file cannot be decoded; the message names it.
     """
     path = utterance.path.resolve()
-    key = hashlib.blake2b(f"{path}\0{local_version(path.stat())}".encode(), digest_size=16).hexdigest()
+    content = f"{path}\0{local_version(path.stat())}\0{DECODE_VERSION}"
+    key = hashlib.blake2b(content.encode(errors="surrogateescape"), digest_size=16).hexdigest()
     file = cache / key[:2] / f"{key}.npz"
     if file.exists():
         with np.load(file, allow_pickle=False) as kept:

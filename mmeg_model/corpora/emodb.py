@@ -10,6 +10,7 @@ from typing import Final
 
 from mmeg_model.corpora.utterance import (
     SOUND_SUFFIXES,
+    Corpus,
     CorpusReading,
     Utterance,
     emotion_by_code,
@@ -38,3 +39,10 @@ def _utterance(path: Path, match: re.Match[str]) -> Utterance:
 def read_sounds(folder: Path) -> CorpusReading:
     """Read the sounds; boredom (L), disgust (E) and fear (A) are left out."""
     return read_by_name(folder, SOUND_SUFFIXES, _NAME, _utterance)
+
+
+SOUNDS: Final = Corpus(
+    title="EmoDB, Berlin database of emotional speech (Burkhardt et al. 2005)",
+    read=read_sounds,
+    terms="free for research",
+)

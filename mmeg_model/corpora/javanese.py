@@ -11,6 +11,7 @@ from typing import Final
 from mmeg_model.corpora.utterance import (
     PICTURE_SUFFIXES,
     SOUND_SUFFIXES,
+    Corpus,
     CorpusReading,
     Utterance,
     emotion_by_code,
@@ -49,3 +50,9 @@ def read_sounds(folder: Path) -> CorpusReading:
     return read_by_name(
         folder, SOUND_SUFFIXES, _NAME, lambda path, match: _utterance("javanese-speech", path, match)
     )
+
+
+CLIPS: Final = Corpus(
+    title="Javanese emotional speech, clips (picture and sound)", read=read_clips, terms="none stated"
+)
+SOUNDS: Final = Corpus(title="Javanese emotional speech, sounds", read=read_sounds, terms="MIT")

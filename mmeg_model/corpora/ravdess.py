@@ -10,6 +10,7 @@ from typing import Final
 
 from mmeg_model.corpora.utterance import (
     SOUND_SUFFIXES,
+    Corpus,
     CorpusReading,
     ExcludedError,
     Utterance,
@@ -40,3 +41,11 @@ def _utterance(path: Path, match: re.Match[str]) -> Utterance:
 def read_sounds(folder: Path) -> CorpusReading:
     """Read the sounds; calm (02), fear, disgust, surprise and songs are left out."""
     return read_by_name(folder, SOUND_SUFFIXES, _NAME, _utterance)
+
+
+SOUNDS: Final = Corpus(
+    title="RAVDESS, spoken part, sound (Livingstone and Russo 2018)",
+    read=read_sounds,
+    terms="CC BY-NC-SA 4.0",
+    weights_license="cc-by-nc-sa-4.0",
+)

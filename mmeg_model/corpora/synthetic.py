@@ -17,7 +17,7 @@ from typing import Final
 import av
 import numpy as np
 
-from mmeg_model.corpora.utterance import CorpusReading, Utterance
+from mmeg_model.corpora.utterance import Corpus, CorpusReading, Utterance
 from mmeg_model.labels import EMOTIONS, GENDERS
 
 MANIFEST: Final = "manifest.csv"
@@ -142,3 +142,6 @@ def _sounds(person: _Person, seconds: float, phase: float) -> Iterator[_Timed]:
         frame = av.AudioFrame.from_ndarray(packet, format="fltp", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = _SAMPLE_RATE_HZ, start, Fraction(1, _SAMPLE_RATE_HZ)
         yield start / _SAMPLE_RATE_HZ, frame
+
+
+VIDEOS: Final = Corpus(title="synthetic shapes and tones", read=read_manifest, terms="none: nobody is in it")

@@ -53,6 +53,23 @@ class CorpusReading:
     excluded: Mapping[str, int]
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus known here: how it is read, and what a card must say of it."""
+
+    title: str
+    read: Callable[[Path], CorpusReading]
+    """Reads the corpus' own folder.
+
+    Raises:
+        ValueError: if there is no example of it.
+    """
+    terms: str
+    """Of use, as its publisher states them."""
+    weights_license: str | None = None
+    """The licence, by Hugging Face's short name, that weights trained on it must carry; None: none is asked."""
+
+
 class ExcludedError(Exception):
     """Why a file of a corpus is no example here, such as an emotion outside the four."""
 
