@@ -35,6 +35,5 @@ class SoftmaxWeighting(Weighting):
             return weights
         weights = weights * labelled
         total = weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
-        return weights * (
-            total.detach() / total
-        )  # a factor of 1 that takes the shift to other tasks out of the gradient
+        # A factor of 1 whose gradient undoes the shift of weight to the tasks without a label.
+        return weights * (total.detach() / total)

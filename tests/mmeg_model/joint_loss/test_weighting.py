@@ -44,8 +44,8 @@ def train(
     optimizer: torch.optim.Optimizer,
     parameters: Tensor,
 ) -> list[Tensor]:
-    """The weights of each step of a small training whose losses depend on the epoch and step alone."""
-    trace = []
+    """The weights before and at each step of a small training whose losses depend on epoch and step alone."""
+    trace = [weighting.weights.clone()]
     for epoch in range(first_epoch, first_epoch + num_epochs):
         for step in range(4):
             labelled = torch.tensor([True, step != 1, step != 2])
