@@ -7,7 +7,7 @@ from typing import BinaryIO, Final, TypeVar
 
 import av
 from av.audio.stream import AudioStream
-from av.container import InputContainer
+from av.container import Flags, InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
@@ -19,31 +19,31 @@ FORMATS: Final = "aac,ac3,asf,avi,flac,flv,matroska,mov,mp3,mpeg,mpegts,mpegvide
 
 _MAX_PIXELS: Final = 1 << 26  # 8192 x 8192: a forged header shall not ask for gigabytes
 _READ_BYTES: Final = 1 << 18
+_GEN_PTS: Final = int(Flags.gen_pts.value)  # type: ignore[call-overload]
 _NOT_A_PICTURE: Final = Disposition.attached_pic | Disposition.timed_thumbnails
 
 AnyStream = TypeVar("AnyStream", VideoStream, AudioStream)
 
 
-@dataclass(frozen=True)
 class Clock:
     """A stream's stamps, and the video's own clock, whose zero is the container's start time."""
 
-    zero: int
-    """The stamp at zero."""
-    unit: Fraction
-    """Of the stamps, in seconds."""
+    def __init__(self, *, start_us: int, unit: Fraction) -> None:
+        """Take the container's start time in microseconds, and the unit of the stamps in seconds."""
+        self._numerator, self._denominator = unit.numerator, unit.denominator
+        self._zero = _divide(start_us * self._denominator, av.time_base * self._numerator)
 
     def at(self, stamp: int, rate: int) -> int:
         """The time of a stamp in units of 1/rate seconds, rounded as `av_rescale_q` does."""
-        return _divide((stamp - self.zero) * self.unit.numerator * rate, self.unit.denominator)
+        return _divide((stamp - self._zero) * self._numerator * rate, self._denominator)
 
     def stamp(self, ms: int) -> int:
         """The stamp at a time in milliseconds."""
-        return self.zero + _divide(ms * self.unit.denominator, self.unit.numerator * 1000)
+        return self._zero + _divide(ms * self._denominator, 1000 * self._numerator)
 
     def duration(self, seconds: Fraction) -> int:
         """A duration in units of the stamps."""
-        return _divide(seconds.numerator * self.unit.denominator, seconds.denominator * self.unit.numerator)
+        return _divide(seconds.numerator * self._denominator, seconds.denominator * self._numerator)
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Media:
 
     def clock(self, stream: Stream) -> Clock:
         """The clock of one of the streams."""
-        unit = stream.time_base or Fraction(1, av.time_base)
-        start = (self.container.start_time or 0) * unit.denominator
-        return Clock(_divide(start, av.time_base * unit.numerator), unit)
+        return Clock(
+            start_us=self.container.start_time or 0, unit=stream.time_base or Fraction(1, av.time_base)
+        )
 
 
 def _divide(numerator: int, denominator: int) -> int:
@@ -102,6 +102,8 @@ def open_media(file: BinaryIO) -> Media:
         raise MediaError("open", type(error).__name__, _why_not_openable(file, error)) from error
     except OSError as error:
         raise MediaError("open", type(error).__name__, f"the file cannot be read: {error}") from error
+    # PyAV asks FFmpeg to make up missing stamps, which it gets wrong for B-frames in AVI.
+    container.flags &= ~_GEN_PTS
     video = _choose([s for s in container.streams.video if not s.disposition & _NOT_A_PICTURE])
     audio = _choose(
         sorted(container.streams.audio, key=lambda stream: not stream.disposition & Disposition.default)
@@ -139,6 +141,8 @@ def _why_not_openable(file: BinaryIO, error: av.error.FFmpegError) -> str:
         return "the file is empty"
     if head[4:8] == b"ftyp":
         return "an mp4 or mov file whose index (moov) is missing or broken: it was cut off or never finished"
+    if isinstance(error, av.error.EOFError):
+        return "the file ends within its header: it was cut off"
     if isinstance(error, av.error.InvalidDataError):
         return "not a video or sound file that FFmpeg recognises, or its header is broken"
     return f"FFmpeg cannot open the file: {error.strerror}"

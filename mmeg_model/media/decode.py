@@ -1,10 +1,10 @@
 """A time range of a video -> clips: one seek, one pass."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import BinaryIO
+from typing import Any, BinaryIO, Final, Protocol
 
 import av
 import numpy as np
@@ -15,11 +15,17 @@ from numpy.typing import NDArray
 
 from mmeg_model.clip import FRAME_MS, FRAME_SIZE, SAMPLES_PER_FRAME, SAMPLES_PER_MS, Clip, num_frames_between
 from mmeg_model.media.container import Clock, Media, usual_frame_seconds
-from mmeg_model.media.picture import Picture
+from mmeg_model.media.picture import Picture, StartedTooLateError
 from mmeg_model.media.probe import VideoInfo
 from mmeg_model.media.sound import Sound
 from mmeg_model.media.start import INTERLEAVED_MS, open_before
 from mmeg_model.media.windows import Window
+
+_EARLIER_MS: Final = (
+    0,
+    2_000,
+    10_000,
+)  # where a keyframe does not give a frame in time, as at a recovery point
 
 
 class _Clips:
@@ -45,15 +51,22 @@ class _Clips:
         return not self._clips
 
     def put_picture(self, first: int, end: int, rgb: NDArray[np.uint8]) -> None:
+        """Set the slots [first, end)."""
         for clip in self._clips:
             offset = clip.start_ms // FRAME_MS
+            if offset >= end:
+                break
             part = slice(max(first - offset, 0), max(end - offset, 0))
             clip.frames[part] = rgb
             clip.frames_valid[part] = True
 
     def put_sound(self, first: int, samples: NDArray[np.int16]) -> None:
+        """Set the samples from `first` on."""
+        end = first + len(samples)
         for clip in self._clips:
             offset = clip.start_ms * SAMPLES_PER_MS
+            if offset >= end:
+                break
             start = max(first - offset, 0)
             part = samples[max(offset - first, 0) :][: max(len(clip.samples) - start, 0)]
             clip.samples[start : start + len(part)] = part
@@ -74,12 +87,23 @@ def _end_of_last_frame_ms(clip: Clip) -> int:
     return clip.start_ms + len(clip.frames_valid) * FRAME_MS
 
 
+class _Sink(Protocol):
+    """What takes the frames of a stream."""
+
+    @property
+    def done_ms(self) -> int: ...
+
+    def add(self, frame: Any, /) -> None: ...
+
+    def finish(self) -> None: ...
+
+
 @dataclass
 class _Track:
     """One stream of a span: where its frames go, and when no more will come."""
 
     stream: VideoStream | AudioStream
-    sink: Picture | Sound
+    sink: _Sink
     clock: Clock
     stream_end_ms: int | None
     """Where the stream ends; None: not known."""
@@ -110,21 +134,25 @@ def decode_span(
     if not windows or any(end != start for (_, end), (start, _) in pairwise(windows)):
         raise ValueError(f"windows must be neighbours, at least one, got {list(windows)}")
     clips = _Clips(windows)
-    start_ms, end_ms = windows[0][0], windows[-1][1]
-    has_video = info.video_codec is not None and (info.video_end_ms is None or info.video_end_ms > start_ms)
-    has_audio = info.audio_codec is not None and (info.audio_end_ms is None or info.audio_end_ms > start_ms)
-    if has_video or has_audio:
-        media, packets = open_before(file, start_ms, video=has_video, audio=has_audio)
-        with closing(media.container):
-            tracks = _tracks(media, info, clips, start_ms=start_ms, end_ms=end_ms)
-            yield from _decode(packets, tracks, clips, (start_ms, end_ms), on_damaged_packet)
+    start_ms = windows[0][0]
+    video = info.video_codec is not None and (info.video_end_ms is None or info.video_end_ms > start_ms)
+    audio = info.audio_codec is not None and (info.audio_end_ms is None or info.audio_end_ms > start_ms)
+    for earlier_ms in _EARLIER_MS if video or audio else ():
+        start = open_before(file, start_ms, video=video, audio=audio, keyframe_by_ms=start_ms - earlier_ms)
+        is_beginning = start.is_beginning or earlier_ms == _EARLIER_MS[-1]
+        with closing(start.media.container), suppress(StartedTooLateError):
+            tracks = _tracks(start.media, info, clips, windows, is_beginning=is_beginning)
+            yield from _decode(start.packets, tracks, clips, windows, on_damaged_packet)
+            break
     yield from clips.take_rest()
 
 
-def _tracks(media: Media, info: VideoInfo, clips: _Clips, *, start_ms: int, end_ms: int) -> dict[int, _Track]:
+def _tracks(
+    media: Media, info: VideoInfo, clips: _Clips, windows: Sequence[Window], *, is_beginning: bool
+) -> dict[int, _Track]:
     """The tracks, by the index of their stream."""
-    first_slot = start_ms // FRAME_MS
-    end_slot = first_slot + num_frames_between(start_ms, end_ms)
+    first_slot = windows[0][0] // FRAME_MS
+    end_slot = first_slot + num_frames_between(windows[0][0], windows[-1][1])
     tracks = {}
     if media.video is not None:
         clock = media.clock(media.video)
@@ -133,6 +161,7 @@ def _tracks(media: Media, info: VideoInfo, clips: _Clips, *, start_ms: int, end_
             first_slot=first_slot,
             end_slot=end_slot,
             usual_duration=clock.duration(usual_frame_seconds(media.video)),
+            is_beginning=is_beginning,
             put=clips.put_picture,
         )
         tracks[media.video.index] = _Track(media.video, picture, clock, info.video_end_ms)
@@ -152,30 +181,28 @@ def _decode(
     packets: Iterator[Packet],
     tracks: dict[int, _Track],
     clips: _Clips,
-    span: Window,
+    windows: Sequence[Window],
     on_damaged_packet: Callable[[], None],
 ) -> Iterator[Clip]:
     """Decode until the clips are complete or the file ends."""
-    start_ms, end_ms = span
+    start_ms, end_ms = windows[0][0], windows[-1][1]
 
     def decode(track: _Track, packet: Packet | None) -> None:
         try:
-            frames = track.stream.codec_context.decode(packet)
+            for frame in track.stream.codec_context.decode(packet):
+                track.sink.add(frame)
         except MemoryError:
             raise
         except av.error.FFmpegError:
             stamp = packet.pts if packet is not None else None
             if stamp is not None and start_ms <= track.clock.at(stamp, 1000) < end_ms:
                 on_damaged_packet()
-            return
-        for frame in frames:
-            track.sink.add(frame)
 
     def finish(track: _Track) -> None:
         decode(track, None)
         track.sink.finish()
 
-    done_ms = num_frames_between(start_ms, end_ms) * FRAME_MS + start_ms
+    done_ms = start_ms + num_frames_between(start_ms, end_ms) * FRAME_MS
     for packet in packets:
         track = tracks[packet.stream_index]
         if track.sink.done_ms < done_ms:

@@ -1,20 +1,27 @@
 """Decoded pictures -> 25 frames a second of 96x96 RGB on the video's clock."""
 
 from collections.abc import Callable
-from math import atan2, degrees
+from math import atan2, cos, degrees, radians, sin
 from struct import unpack
+from typing import Final
 
 import numpy as np
 from av.filter import Graph
-from av.sidedata.sidedata import Type as SideDataType
+from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from mmeg_model.clip import FRAME_MS, FRAME_RATE_HZ, FRAME_SIZE
 from mmeg_model.media.container import Clock
 
+_ONE: Final = 1 << 16  # a display matrix counts in 1/65536
+
 Matrix = tuple[int, ...]
 """The nine numbers of a display matrix."""
+
+
+class StartedTooLateError(Exception):
+    """The first frame out of a decoder is shown after the first slot that is wanted."""
 
 
 class Picture:
@@ -32,6 +39,7 @@ class Picture:
         first_slot: int,
         end_slot: int,
         usual_duration: int,
+        is_beginning: bool,
         put: Callable[[int, int, NDArray[np.uint8]], None],
     ) -> None:
         """Take frames of a stream for the slots [first_slot, end_slot).
@@ -41,14 +49,17 @@ class Picture:
             first_slot: the first slot that is wanted.
             end_slot: behind the last one.
             usual_duration: how long a frame stands that does not say so itself, in the clock's units.
+            is_beginning: whether there is no frame before the first that will come.
             put: takes the picture, (96, 96, 3), of the slots [first, end).
         """
         self._clock = clock
         self._next_slot = first_slot
         self._end_slot = end_slot
         self._usual_duration = usual_duration
+        self._is_beginning = is_beginning
         self._put = put
         self._shown: VideoFrame | None = None
+        self._shown_until: int | None = None  # a stamp, if no frame follows
         self._scaler = Scaler()
 
     @property
@@ -57,23 +68,28 @@ class Picture:
         return self._next_slot * FRAME_MS
 
     def add(self, frame: VideoFrame) -> None:
-        """Take the next frame out of the decoder; one without a stamp is dropped."""
-        stamp = frame.pts if frame.pts is not None else frame.dts
+        """Take the next frame out of the decoder.
+
+        Raises:
+            StartedTooLateError: at the first frame, if one before it is needed.
+        """
+        stamp = next((at for at in (frame.pts, frame.dts, self._shown_until) if at is not None), None)
         if stamp is None:
             return
-        frame.pts = stamp
         slot = self._clock.at(stamp, FRAME_RATE_HZ)
         if self._shown is not None:
             self._show_until(slot)
+        elif slot > self._next_slot and not self._is_beginning:
+            raise StartedTooLateError
         else:
             self._next_slot = max(self._next_slot, min(slot, self._end_slot))
         self._shown = frame
+        self._shown_until = stamp + (frame.duration or self._usual_duration)
 
     def finish(self) -> None:
         """No more frames: the last one stands for its own duration."""
-        if self._shown is not None:
-            end = (self._shown.pts or 0) + (self._shown.duration or self._usual_duration)
-            self._show_until(self._clock.at(end, FRAME_RATE_HZ))
+        if self._shown_until is not None:
+            self._show_until(self._clock.at(self._shown_until, FRAME_RATE_HZ))
         self._next_slot = self._end_slot
 
     def _show_until(self, slot: int) -> None:
@@ -97,7 +113,7 @@ class Scaler:
         if self._graph is None or made_for != self._made_for:
             self._graph, self._made_for = _graph(frame, matrix), made_for
         self._graph.push(frame)
-        return self._graph.vpull().to_ndarray()
+        return np.asarray(self._graph.vpull().to_ndarray(), np.uint8)
 
 
 def _graph(frame: VideoFrame, matrix: Matrix | None) -> Graph:
@@ -124,8 +140,14 @@ def _graph(frame: VideoFrame, matrix: Matrix | None) -> Graph:
 
 def display_matrix(frame: VideoFrame) -> Matrix | None:
     """The display matrix that comes with a frame, if any."""
-    data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
-    return None if data is None else unpack("9i", bytes(data))
+    try:
+        data = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:
+        # PyAV knows fewer kinds of side data than FFmpeg (not EXIF), and gives none if there is one of them.
+        clockwise = -radians(frame.rotation)
+        right, down = round(cos(clockwise) * _ONE), round(sin(clockwise) * _ONE)
+        return (right, down, 0, -down, right, 0, 0, 0, 1 << 30) if frame.rotation else None
+    return unpack("9i", data) if isinstance(data, SideData) else None
 
 
 def rotation_degrees(matrix: Matrix | None) -> int:

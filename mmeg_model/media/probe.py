@@ -16,6 +16,7 @@ from mmeg_model.media.start import SEEKABLE, demux
 
 _TAIL_MS: Final = 5_000
 _AGREES_MS: Final = 1_000
+_JUMP_MS: Final = 10_000
 _INDEXED: Final = frozenset({"avi", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"})
 
 
@@ -92,9 +93,14 @@ def probe(file: BinaryIO) -> VideoInfo:
 
 def _stated_ms(media: Media) -> int | None:
     """The header's duration, if the container has an index."""
-    if media.container.format.name not in _INDEXED or not media.container.duration:
+    duration = media.container.duration
+    if media.container.format.name not in _INDEXED or not duration:
         return None
-    return round(media.container.duration / 1000)
+    if media.container.format.name == "matroska,webm" and any(
+        stream.duration is not None for stream in (media.video, media.audio) if stream is not None
+    ):
+        return None  # Matroska states no duration for a stream: FFmpeg guessed from the size of the file
+    return round(duration / 1000)
 
 
 def _tail_ends(media: Media) -> tuple[int, int] | None:
@@ -114,23 +120,44 @@ def _tail_ends(media: Media) -> tuple[int, int] | None:
     return video_end_ms, audio_end_ms
 
 
+class _End:
+    """Where a stream ends. A lone packet far ahead of those around it has a damaged stamp, and is left out."""
+
+    def __init__(self) -> None:
+        self._end_ms = 0
+        self._doubtful: tuple[int, int] | None = None
+
+    def add(self, start_ms: int, end_ms: int) -> None:
+        if self._doubtful is not None and start_ms > self._doubtful[0] - _JUMP_MS:
+            self._end_ms = self._doubtful[1]
+        self._doubtful = None
+        if start_ms > self._end_ms + _JUMP_MS:
+            self._doubtful = (start_ms, end_ms)
+        else:
+            self._end_ms = max(self._end_ms, end_ms, 1)
+
+    def get(self) -> int:
+        """In ms, 0 if there was no packet."""
+        return self._end_ms if self._doubtful is None else self._doubtful[1]
+
+
 def _ends(media: Media, packets: Iterator[Packet]) -> tuple[int, int]:
     """Where picture and sound end, in ms: 0 where there is no packet."""
     streams = {stream.index: stream for stream in (media.video, media.audio) if stream is not None}
     clocks = {index: media.clock(stream) for index, stream in streams.items()}
-    ends = dict.fromkeys(streams, 0)
     usual = dict.fromkeys(streams, 0)
     if media.video is not None:
         usual[media.video.index] = clocks[media.video.index].duration(usual_frame_seconds(media.video))
+    ends = {index: _End() for index in streams}
     for packet in packets:
         index = packet.stream_index
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is not None:
-            end_ms = clocks[index].at(stamp + (packet.duration or usual[index]), 1000)
-            ends[index] = max(ends[index], end_ms, 1)
+            clock = clocks[index]
+            ends[index].add(clock.at(stamp, 1000), clock.at(stamp + (packet.duration or usual[index]), 1000))
     return (
-        ends[media.video.index] if media.video else 0,
-        ends[media.audio.index] if media.audio else 0,
+        ends[media.video.index].get() if media.video else 0,
+        ends[media.audio.index].get() if media.audio else 0,
     )
 
 

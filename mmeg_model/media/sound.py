@@ -1,12 +1,12 @@
 """Decoded sound -> 16 kHz mono on the video's clock."""
 
 from collections.abc import Callable
-from fractions import Fraction
 from math import gcd
 from typing import Final
 
+import av
 import numpy as np
-from av import AudioResampler
+from av import AudioFifo, AudioResampler
 from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
@@ -14,7 +14,8 @@ from mmeg_model.clip import SAMPLE_RATE_HZ, SAMPLES_PER_MS
 from mmeg_model.media.container import Clock
 from mmeg_model.media.start import ANCHOR_MS
 
-_GAP: Final = Fraction(20, 1000)
+_GAP_MS: Final = 20
+_BATCH_MS: Final = 200  # a call of the resampler costs as much as the samples of a codec's frame
 _RATES_HZ: Final = range(1_000, 768_001)
 
 
@@ -56,35 +57,41 @@ class Sound:
         return self._next_sample // SAMPLES_PER_MS
 
     def add(self, frame: AudioFrame) -> None:
-        """Take the next frame out of the decoder; one that cannot be placed in time is dropped."""
-        rate = frame.sample_rate
-        if rate not in _RATES_HZ or not frame.samples:
+        """Take the next frame out of the decoder; one that cannot be placed in time is dropped.
+
+        Raises:
+            av.error.FFmpegError: if it cannot be turned into mono at 16 kHz.
+        """
+        if frame.sample_rate not in _RATES_HZ or not frame.samples:
             return
+        try:
+            placed = self._place(frame)
+            if placed is not None and self._run is not None:
+                self._write(self._run.push(placed))
+        except av.error.FFmpegError:
+            self._run = None  # its resampler is half made
+            raise
+
+    def _place(self, frame: AudioFrame) -> AudioFrame | None:
+        """Begin a run at a gap, and set the count right at an anchor; gives back what is left of the frame."""
+        rate = frame.sample_rate
         source = (rate, frame.format.name, frame.layout.name)
+        run = self._run if self._run is not None and self._run.source == source else None
         if frame.pts is None:
-            if self._run is None or self._run.source != source:
-                return
-        else:
-            position = self._clock.at(frame.pts, rate)
-            anchor = self._clock.at(frame.pts, 1000) // ANCHOR_MS
-            off = None
-            if self._run is not None and self._run.source == source:
-                off = position - self._run.position
-            if off is None or abs(off) > _GAP * rate:
-                self._end_run()
-                self._run = _Run(source, position)
-            elif off and anchor != self._anchor:
-                assert self._run is not None
-                if off > 0:
-                    self._write(self._run.push(_silence(frame, off)))
-                else:
-                    cut = _without_front(frame, -off)
-                    if cut is None:
-                        return
-                    frame = cut
+            return frame if run is not None else None
+        position = self._clock.at(frame.pts, rate)
+        anchor = self._clock.at(frame.pts, 1000) // ANCHOR_MS
+        rest: AudioFrame | None = frame
+        if run is None or abs(position - run.position) * 1000 > _GAP_MS * rate:
+            self._end_run()
+            self._run = _Run(source, position)
+        elif anchor != self._anchor and position > run.position:
+            self._write(run.push(_silence(frame, position - run.position)))
+        elif anchor != self._anchor and position < run.position:
+            rest = _without_front(frame, run.position - position)
+        if rest is not None:  # else the next frame is the first
             self._anchor = anchor
-        assert self._run is not None
-        self._write(self._run.push(frame))
+        return rest
 
     def finish(self) -> None:
         """No more sound."""
@@ -98,11 +105,12 @@ class Sound:
 
     def _write(self, part: tuple[int, NDArray[np.int16]]) -> None:
         first, samples = part
-        cut = max(0, self._next_sample - first)
-        first, samples = first + cut, samples[cut : self._end_sample - first]
+        start = max(first, self._next_sample)
+        wanted = samples[start - first : max(start, self._end_sample) - first]
+        if len(wanted):
+            self._put(start, wanted)
         if len(samples):
-            self._put(first, samples)
-            self._next_sample = first + len(samples)
+            self._next_sample = min(max(start, first + len(samples)), self._end_sample)
 
 
 class _Run:
@@ -119,27 +127,37 @@ class _Run:
         self._padding = position % self._lattice
         self._next_output = position // self._lattice * per_lattice
         self._first_valid = self._output_at(position)
+        self._waiting = AudioFifo()
         self._resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
 
     def push(self, frame: AudioFrame) -> tuple[int, NDArray[np.int16]]:
-        parts = []
+        """Take source samples; give back those that are done, and the number of the first of them."""
         if self._padding:
-            parts += self._resample(_silence(frame, self._padding))
+            self._waiting.write(_silence(frame, self._padding))
             self._padding = 0
+        frame.pts = None  # they are counted here
+        self._waiting.write(frame)
         self.position += frame.samples
-        parts += self._resample(frame)
+        parts = []
+        while batch := self._waiting.read(self.source[0] * _BATCH_MS // 1000):
+            parts += self._resample(batch)
         return self._take(parts)
 
     def flush(self) -> tuple[int, NDArray[np.int16]]:
-        return self._take(self._resample(None))
+        """Give back the rest."""
+        rest = self._waiting.read()
+        return self._take([*(self._resample(rest) if rest else []), *self._resample(None)])
 
     def _resample(self, frame: AudioFrame | None) -> list[NDArray[np.int16]]:
         if frame is not None:
             frame.pts = None
-        return [out.to_ndarray()[0] for out in self._resampler.resample(frame) if out is not None]
+        made = self._resampler.resample(frame)
+        return [
+            np.frombuffer(memoryview(out.planes[0]), np.int16, out.samples) for out in made if out is not None
+        ]
 
     def _take(self, parts: list[NDArray[np.int16]]) -> tuple[int, NDArray[np.int16]]:
-        samples = np.concatenate(parts) if parts else np.empty(0, np.int16)
+        samples = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, np.int16)])
         first = self._next_output
         self._next_output += len(samples)
         samples = samples[: max(0, self._output_at(self.position) - first)]
@@ -160,12 +178,9 @@ def _silence(like: AudioFrame, num_samples: int) -> AudioFrame:
 
 
 def _without_front(frame: AudioFrame, num_samples: int) -> AudioFrame | None:
-    left = frame.samples - num_samples
-    if left <= 0:
-        return None
-    cut = AudioFrame(frame.format.name, frame.layout.name, left)
-    for plane, old in zip(cut.planes, frame.planes, strict=True):
-        size = plane.buffer_size // left
-        plane.update(bytes(old)[num_samples * size : frame.samples * size])
-    cut.sample_rate = frame.sample_rate
-    return cut
+    """A frame without its first samples; None if that are all."""
+    fifo = AudioFifo()
+    frame.pts = None
+    fifo.write(frame)
+    fifo.read(num_samples, partial=True)
+    return fifo.read()

@@ -1,6 +1,7 @@
 """Where to start reading, so that a time range alone decodes to what the whole file would give there."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO, Final
 
@@ -38,33 +39,42 @@ def demux(media: Media) -> Iterator[Packet]:
                 yield packet
     except MemoryError:
         raise
-    except av.error.FFmpegError:
-        return
+    except (av.error.FFmpegError, IndexError):
+        return  # the IndexError is how PyAV ends where a stream turned up in mid-file
     except OSError as error:
         raise MediaError("decode", type(error).__name__, f"the file cannot be read: {error}") from error
 
 
-def open_before(file: BinaryIO, start_ms: int, *, video: bool, audio: bool) -> tuple[Media, Iterator[Packet]]:
+@dataclass(frozen=True)
+class Start:
+    """An open container, and its packets from a place from which a time range can be decoded."""
+
+    media: Media
+    packets: Iterator[Packet]
+    is_beginning: bool
+    """Whether the picture's packets begin where the file does."""
+
+
+def open_before(file: BinaryIO, start_ms: int, *, video: bool, audio: bool, keyframe_by_ms: int) -> Start:
     """Open a video, and read packets from a place from which all from start_ms on can be decoded.
 
-    Those of the picture begin at the last keyframe shown at or before start_ms; those of the sound at
-    least 0.5 s before it, ahead of a multiple of 10 s.
+    Those of the picture begin at the last keyframe shown by keyframe_by_ms (at most start_ms); those of the
+    sound at least 0.5 s before start_ms, ahead of a multiple of 10 s. Streams not asked for are left out.
 
     Raises:
         MediaError: if the file cannot be opened or read.
     """
     media = _open(file, video=video, audio=audio)
-    anchor_ms = (start_ms - PRE_ROLL_MS) // ANCHOR_MS * ANCHOR_MS
-    target_ms = anchor_ms - PRE_ROLL_MS if media.audio else start_ms
-    if target_ms > 0 and media.container.format.name in SEEKABLE:
-        packets = _seek_before(media, target_ms, start_ms=start_ms, anchor_ms=anchor_ms)
-        if packets is not None:
-            return media, packets
+    hold = _Hold(start_ms=start_ms, keyframe_by_ms=keyframe_by_ms)
+    if media.container.format.name in SEEKABLE:
+        start = _seek_before(media, hold)
+        if start is not None:
+            return start
         media.container.close()
         media = _open(file, video=video, audio=audio)
     packets = demux(media)
-    held, _, _ = _hold(media, packets, start_ms=start_ms, anchor_ms=anchor_ms)
-    return media, chain(held, packets)
+    held = hold.read(media, packets)
+    return Start(media, chain(held.packets, packets), is_beginning=not held.has_keyframe)
 
 
 def _open(file: BinaryIO, *, video: bool, audio: bool) -> Media:
@@ -76,58 +86,76 @@ def _open(file: BinaryIO, *, video: bool, audio: bool) -> Media:
     return media
 
 
-def _seek_before(media: Media, target_ms: int, *, start_ms: int, anchor_ms: int) -> Iterator[Packet] | None:
+def _seek_before(media: Media, hold: "_Hold") -> Start | None:
     """Seek until the landing is early enough; None if it never is."""
     stream = media.video or media.audio
     assert stream is not None
-    last_first_sound_ms: int | None = None
+    target_ms = min(hold.anchor_ms - PRE_ROLL_MS, hold.keyframe_by_ms) if media.audio else hold.keyframe_by_ms
+    first_sound_ms: int | None = None
     for back_ms in _STEPS_BACK_MS:
         if target_ms - back_ms <= 0:
             break
         try:
             media.container.seek(media.clock(stream).stamp(target_ms - back_ms), stream=stream)
+        except MemoryError:
+            raise
         except av.error.FFmpegError:
             break
         packets = demux(media)
-        held, has_keyframe, first_sound_ms = _hold(media, packets, start_ms=start_ms, anchor_ms=anchor_ms)
+        held = hold.read(media, packets)
         # The same first sound from further back: there is a gap in the sound.
-        has_sound = first_sound_ms is not None and (
-            first_sound_ms < anchor_ms or first_sound_ms == last_first_sound_ms
+        has_sound = held.first_sound_ms is not None and (
+            held.first_sound_ms < hold.anchor_ms or held.first_sound_ms == first_sound_ms
         )
-        if (has_keyframe or not media.video) and (has_sound or not media.audio):
-            return chain(held, packets)
-        last_first_sound_ms = first_sound_ms
+        if (held.has_keyframe or not media.video) and (has_sound or not media.audio):
+            return Start(media, chain(held.packets, packets), is_beginning=False)
+        first_sound_ms = held.first_sound_ms
     return None
 
 
-def _hold(
-    media: Media, packets: Iterator[Packet], *, start_ms: int, anchor_ms: int
-) -> tuple[list[Packet], bool, int | None]:
-    """Read on to start_ms and keep what is needed: from the last keyframe, and from before the anchor.
+@dataclass(frozen=True)
+class _Held:
+    packets: list[Packet]
+    has_keyframe: bool
+    first_sound_ms: int | None
 
-    Gives back the packets, whether there is a keyframe, and where the sound begins.
-    """
-    clocks = {stream.index: media.clock(stream) for stream in (media.video, media.audio) if stream}
-    pictures: list[Packet] = []
-    sounds: list[Packet] = []
-    has_keyframe = False
-    first_sound_ms: int | None = None
-    for packet in packets:
-        clock = clocks[packet.stream_index]
-        shown = packet.pts if packet.pts is not None else packet.dts
-        shown_ms = None if shown is None else clock.at(shown, 1000)
-        if packet.stream is media.video:
-            if packet.is_keyframe and shown_ms is not None and shown_ms <= start_ms:
-                has_keyframe = True
-                pictures.clear()
-            pictures.append(packet)
-            if packet.dts is not None and clock.at(packet.dts, 1000) >= start_ms:
+
+@dataclass(frozen=True)
+class _Hold:
+    """Reads on to start_ms and keeps what is needed: from the last keyframe, and from before the anchor."""
+
+    start_ms: int
+    keyframe_by_ms: int
+
+    @property
+    def anchor_ms(self) -> int:
+        return (self.start_ms - PRE_ROLL_MS) // ANCHOR_MS * ANCHOR_MS
+
+    def read(self, media: Media, packets: Iterator[Packet]) -> _Held:
+        clocks = {stream.index: media.clock(stream) for stream in (media.video, media.audio) if stream}
+        pictures: list[Packet] = []
+        sounds: list[Packet] = []
+        has_keyframe = False
+        first_sound_ms: int | None = None
+        for packet in packets:
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            at_ms = None if stamp is None else clocks[packet.stream_index].at(stamp, 1000)
+            late_ms = INTERLEAVED_MS if media.video else 0
+            if packet.stream is media.video:
+                if packet.is_keyframe and at_ms is not None and at_ms <= self.keyframe_by_ms:
+                    has_keyframe = True
+                    pictures.clear()
+                pictures.append(packet)
+                if (
+                    packet.dts is not None
+                    and clocks[packet.stream_index].at(packet.dts, 1000) >= self.start_ms
+                ):
+                    break
+            else:
+                if first_sound_ms is None:
+                    first_sound_ms = at_ms
+                if at_ms is None or at_ms >= self.anchor_ms - PRE_ROLL_MS:
+                    sounds.append(packet)
+            if at_ms is not None and at_ms >= self.start_ms + late_ms:
                 break
-        else:
-            if first_sound_ms is None:
-                first_sound_ms = shown_ms
-            if shown_ms is None or shown_ms >= anchor_ms - PRE_ROLL_MS:
-                sounds.append(packet)
-            if shown_ms is not None and shown_ms >= start_ms + (INTERLEAVED_MS if media.video else 0):
-                break
-    return sounds + pictures, has_keyframe, first_sound_ms
+        return _Held(sounds + pictures, has_keyframe, first_sound_ms)
