@@ -37,6 +37,8 @@ LONGEST_DURATION_MS: Final = 2**31 - 1
 _MAX_MESSAGE_BYTES: Final = 64 << 10
 _MAX_STDERR_BYTES: Final = 4 << 10
 _MAX_LAST_WORDS: Final = 500
+_MAX_INT32: Final = 2**31 - 1
+_MAX_EXACT: Final = 2**53  # the last whole number before which a float64 holds all
 _SECONDS_TO_START: Final = 60.0  # 0.2 on an idle machine; not what a video's deadline is about
 _SECONDS_TO_DIE: Final = 10.0
 
@@ -230,7 +232,9 @@ class DecoderClient:
         if not isinstance(values, dict) or values.keys() != types.keys():
             raise self._bad_message("video information with other fields")
         for name, value in values.items():
-            if not isinstance(value, types[name]) or isinstance(value, bool):
+            most = _MAX_EXACT if name.endswith("_ms") else _MAX_INT32
+            is_too_large = isinstance(value, int) and abs(value) > most
+            if not isinstance(value, types[name]) or isinstance(value, bool) or is_too_large:
                 raise self._bad_message(f"video information with {name} = {value!r:.100}")
         try:
             info = VideoInfo(**values)
@@ -244,7 +248,7 @@ class DecoderClient:
 
     def _num_damaged_packets(self, message: dict[str, Any]) -> int:
         match message.get("damaged_packets"):
-            case int(number) if number >= 0:
+            case int(number) if 0 <= number <= _MAX_INT32:
                 return number
         raise self._bad_message("no number of damaged packets")
 

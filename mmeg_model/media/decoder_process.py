@@ -7,6 +7,7 @@ or more JSON messages, a clip's followed by the bytes of its arrays. The child o
 Nothing heavy is imported up here: the limits come first, and the parent imports the message format too.
 """
 
+import errno
 import io
 import json
 import os
@@ -18,7 +19,9 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 if TYPE_CHECKING:
@@ -65,7 +68,7 @@ class VideoFile(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         if position < 0:
-            raise ValueError(f"cannot seek to {position}: a file starts at 0")
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         self._position = position
         return position
 
@@ -84,8 +87,20 @@ def _limit_resources(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_OPEN_FILES, _MAX_OPEN_FILES))
     # Not RLIMIT_AS: that also counts what is mapped but never touched, 140 MB of libraries to begin with.
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    with suppress(OSError):  # if the machine itself runs out of memory, this process shall go first
+        Path("/proc/self/oom_score_adj").write_text("500")
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _is_memory_nearly_full() -> bool:
+    """Whether less than an eighth of the limit is left, where the kernel tells."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    statm = Path("/proc/self/statm")
+    if limit == resource.RLIM_INFINITY or not statm.exists():
+        return False
+    used = int(statm.read_text().split()[5]) * resource.getpagesize()  # data and stack
+    return used > limit - limit // 8
 
 
 def _receive(channel: socket.socket, num_bytes: int) -> bytes:
@@ -134,6 +149,8 @@ def _answer(request: dict[str, Any], file: BinaryIO) -> Iterator[list["ReadableB
 
     def on_damaged_packet() -> None:
         nonlocal num_damaged_packets
+        if _is_memory_nearly_full():
+            raise MemoryError  # some codecs say that a packet is damaged if they get no memory for its frame
         num_damaged_packets += 1
 
     try:
