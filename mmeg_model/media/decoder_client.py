@@ -77,7 +77,11 @@ class DecoderFailedError(Exception):
 
 def _environment() -> dict[str, str]:
     """What Python needs to find this package and its libraries; no credentials."""
-    paths = [str(Path(mmeg_model.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    folder = Path(mmeg_model.__file__).parents[1]
+    # Python looks into site-packages anyway; put ahead of the standard library, it would replace parts of that
+    # by old backports.
+    paths = [] if folder.name in ("site-packages", "dist-packages") else [str(folder)]
+    paths += filter(None, [os.environ.get("PYTHONPATH")])
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PYTHONHOME") if name in os.environ}
     # OpenBLAS reserves 40 MB per thread, and nothing here multiplies matrices.
     return kept | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}

@@ -2,7 +2,7 @@
 
 It answers requests that come over the Unix socket FD, one after the other, and ends when that socket closes.
 A request is a JSON message with the video's open file descriptor beside it (SCM_RIGHTS); an answer is one
-or more JSON messages, a clip's followed by the bytes of its arrays. The child opens nothing by name.
+or more JSON messages, a clip's followed by the bytes of its arrays. The child opens no video by name.
 
 Nothing heavy is imported up here: the limits come first, and the parent imports the message format too.
 """

@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from mmeg_model.media.decoder_client import LONGEST_DURATION_MS, SMALLEST_MEMORY_BYTES
+from mmeg_model.media.decoder_client import LONGEST_DURATION_MS
 from mmeg_model.media.decoders import DecoderLimits, Decoders
 from mmeg_model.media.errors import MediaError
 from mmeg_model.media.probe import VideoInfo
@@ -532,15 +532,7 @@ def test_children_end_when_their_parent_is_killed(make_video):
             pass
 
 
-@pytest.mark.parametrize(
-    ("num_decoders", "deadline_seconds", "memory_bytes", "message"),
-    [
-        (0, 1.0, MEMORY_BYTES, "num_decoders = 0 must be positive"),
-        (1, 0.0, MEMORY_BYTES, "deadline_seconds = 0.0 must be positive and finite"),
-        (1, float("inf"), MEMORY_BYTES, "deadline_seconds = inf must be positive and finite"),
-        (1, 1.0, SMALLEST_MEMORY_BYTES - 1, "memory_bytes = 134217727 must be at least 134217728"),
-    ],
-)
-def test_limits_that_make_no_sense(num_decoders, deadline_seconds, memory_bytes, message):
-    with pytest.raises(ValueError, match=message):
-        Decoders(num_decoders=num_decoders, limits=DecoderLimits(deadline_seconds, memory_bytes))
+def test_no_decoders_make_no_sense():
+    limits = DecoderLimits(deadline_seconds=1.0, memory_bytes=MEMORY_BYTES)
+    with pytest.raises(ValueError, match="num_decoders = 0 must be positive"):
+        Decoders(num_decoders=0, limits=limits)
