@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from mmeg_model.bundle_identity import (
 )
 from mmeg_model.clip import ClipBatch
 from mmeg_model.labels import LABELS_BY_TASK
-from mmeg_model.networks.presets import build
+from mmeg_model.networks.presets import build, complete_sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,13 @@ def load(bundle: str | Path | None = None, *, device: str = "cpu") -> Model:
 
 
 def save(
-    folder: Path, network: nn.Module, *, name: str, preset: str, sizes: Any, temperatures: Mapping[str, float]
+    folder: Path,
+    network: nn.Module,
+    *,
+    name: str,
+    preset: str,
+    sizes: Mapping[str, Any],
+    temperatures: Mapping[str, float],
 ) -> None:
     """Write config.json and model.safetensors into a folder that is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +97,7 @@ def save(
         "format": BUNDLE_FORMAT,
         "name": name,
         "preset": preset,
-        "sizes": asdict(sizes),
+        "sizes": complete_sizes(preset, sizes),
         "labels": LABELS_BY_TASK,
         "temperatures": dict(temperatures),
     }

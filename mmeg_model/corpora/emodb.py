@@ -44,5 +44,6 @@ def read_sounds(folder: Path) -> CorpusReading:
 SOUNDS: Final = Corpus(
     title="EmoDB, Berlin database of emotional speech (Burkhardt et al. 2005)",
     read=read_sounds,
+    language="German",
     terms="free for research",
 )

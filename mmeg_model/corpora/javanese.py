@@ -53,6 +53,11 @@ def read_sounds(folder: Path) -> CorpusReading:
 
 
 CLIPS: Final = Corpus(
-    title="Javanese emotional speech, clips (picture and sound)", read=read_clips, terms="none stated"
+    title="Javanese emotional speech, clips (picture and sound)",
+    read=read_clips,
+    language="Javanese",
+    terms="none stated",
 )
-SOUNDS: Final = Corpus(title="Javanese emotional speech, sounds", read=read_sounds, terms="MIT")
+SOUNDS: Final = Corpus(
+    title="Javanese emotional speech, sounds", read=read_sounds, language="Javanese", terms="MIT"
+)

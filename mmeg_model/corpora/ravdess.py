@@ -46,6 +46,7 @@ def read_sounds(folder: Path) -> CorpusReading:
 SOUNDS: Final = Corpus(
     title="RAVDESS, spoken part, sound (Livingstone and Russo 2018)",
     read=read_sounds,
+    language="English",
     terms="CC BY-NC-SA 4.0",
     weights_license="cc-by-nc-sa-4.0",
 )

@@ -144,4 +144,6 @@ def _sounds(person: _Person, seconds: float, phase: float) -> Iterator[_Timed]:
         yield start / _SAMPLE_RATE_HZ, frame
 
 
-VIDEOS: Final = Corpus(title="synthetic shapes and tones", read=read_manifest, terms="none: nobody is in it")
+VIDEOS: Final = Corpus(
+    title="synthetic shapes and tones", read=read_manifest, language="none", terms="none: nobody is in it"
+)

@@ -64,6 +64,7 @@ class Corpus:
     Raises:
         ValueError: if there is no example of it.
     """
+    language: str
     terms: str
     """Of use, as its publisher states them."""
     weights_license: str | None = None

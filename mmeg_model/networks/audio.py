@@ -21,8 +21,8 @@ class AudioConfig:
     """Sizes of the sound's branch."""
 
     num_mels: int = 64
-    channels: tuple[int, ...] = (32, 48, 64, 96)
-    """Of the convolutions; behind the first two, time is halved, behind each, frequency is halved."""
+    channels: tuple[int, ...] = (24, 48, 64, 96)
+    """Of the convolutions; each halves the frequency axis, every other one, from the first, the time axis."""
 
 
 class LogMel(nn.Module):
@@ -59,23 +59,29 @@ class AudioBranch(nn.Module):
         self.convolutions = nn.ModuleList()
         self.norms = nn.ModuleList()
         num_inputs = 1
-        for num_channels in config.channels:
-            self.convolutions.append(nn.Conv2d(num_inputs, num_channels, 3, padding=1, bias=False))
+        self.time_strides = [2 if layer % 2 == 0 else 1 for layer in range(len(config.channels))]
+        for num_channels, time_stride in zip(config.channels, self.time_strides, strict=True):
+            size = 5 if num_inputs == 1 else 3
+            self.convolutions.append(
+                nn.Conv2d(num_inputs, num_channels, size, (2, time_stride), size // 2, bias=False)
+            )
             self.norms.append(nn.LayerNorm(num_channels))
             num_inputs = num_channels
         num_bands = config.num_mels // 2 ** len(config.channels)
-        self.pool = AttentiveStatistics(num_inputs * num_bands)
+        self.mix = nn.Linear(num_inputs * num_bands, num_outputs)
+        self.pool = AttentiveStatistics(num_outputs)
         self.project = nn.Linear(self.pool.num_outputs, num_outputs)
 
     def forward(self, samples: Tensor, samples_valid: Tensor) -> Tensor:
         """Embed samples, int16 (B, N), where samples_valid, (B, N), to (B, num_outputs)."""
         log_mel, valid = self.log_mel(samples, samples_valid)  # (B, M, S), (B, S)
         x = log_mel.unsqueeze(1).contiguous(memory_format=torch.channels_last)  # (B, 1, M, S)
-        for layer, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            x = convolution(x)  # (B, C, M, S)
+        for convolution, norm, time_stride in zip(
+            self.convolutions, self.norms, self.time_strides, strict=True
+        ):
+            valid = valid.unflatten(1, (-1, time_stride)).any(dim=-1)  # (B, S / 2 or S)
+            x = convolution(x)  # (B, C, M / 2, S / 2 or S)
             x = norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).relu()  # over channels alone
-            time_stride = 2 if layer < 2 else 1
-            x = nn.functional.max_pool2d(x, (2, time_stride))  # (B, C, M / 2, S / 2 or S)
-            valid = valid.unflatten(1, (-1, time_stride)).any(dim=-1)
             x = x * valid[:, None, None, :]
-        return self.project(self.pool(x.flatten(1, 2).transpose(1, 2), valid))
+        x = self.mix(x.permute(0, 3, 1, 2).flatten(2)).relu()  # (B, S / 4, D)
+        return self.project(self.pool(x, valid))

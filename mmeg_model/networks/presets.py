@@ -1,8 +1,8 @@
 """The networks by name, and how their sizes are written down."""
 
-import dataclasses
 import types
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from typing import Any, Final, NamedTuple, get_type_hints
 
 from torch import nn
@@ -28,16 +28,25 @@ def build(preset: str, sizes: Mapping[str, Any] | None = None) -> nn.Module:
 
     Args:
         preset: a name in `PRESETS`.
-        sizes: its config as plain values (as `dataclasses.asdict` or JSON give it); what is not named keeps
+        sizes: its config as plain values (as `complete_sizes`, JSON or TOML give it); what is not named keeps
             the preset's value.
 
     Raises:
         ValueError: if the preset or a name in sizes is unknown; the message says which names are near.
     """
-    if preset not in PRESETS:
-        raise ValueError(unknown("preset", preset, PRESETS))
-    config, network = PRESETS[preset]
+    config, network = _preset(preset)
     return network(config_from_plain(config, sizes or {}))
+
+
+def complete_sizes(preset: str, sizes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """All sizes of a network as plain values, as a bundle stores them; arguments and errors as of `build`."""
+    return asdict(config_from_plain(_preset(preset).config, sizes or {}))
+
+
+def _preset(name: str) -> Preset:
+    if name not in PRESETS:
+        raise ValueError(unknown("preset", name, PRESETS))
+    return PRESETS[name]
 
 
 def config_from_plain(config: type, values: Mapping[str, Any]) -> Any:
@@ -51,7 +60,7 @@ def config_from_plain(config: type, values: Mapping[str, Any]) -> Any:
     for name, value in values.items():
         if name not in hints:
             raise ValueError(unknown(f"field of {config.__name__}", name, hints))
-        if dataclasses.is_dataclass(hints[name]):
+        if is_dataclass(hints[name]):
             value = config_from_plain(hints[name], value)
         arguments[name] = tuple(value) if isinstance(value, list) else value
     return config(**arguments)

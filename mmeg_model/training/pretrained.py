@@ -1,0 +1,120 @@
+"""Train the bundle that ships, and find out how good its recipe is: `python -m mmeg_model.training.pretrained`."""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from mmeg_model.bundle import save
+from mmeg_model.corpora import CORPORA, read_corpora
+from mmeg_model.corpora.decoded import default_cache
+from mmeg_model.evaluation.predictions import Predictions, join, predict
+from mmeg_model.evaluation.report import as_table, report
+from mmeg_model.labels import LABELS_BY_TASK
+from mmeg_model.splits import Split, speaker_folds
+from mmeg_model.training.card import CardFacts, card, license_text
+from mmeg_model.training.config import TrainingConfig
+from mmeg_model.training.loop import Trained, train
+
+NAME = "mmeg-compact"
+VALIDATION_FOLDS = 6
+"""One in so many training-side speakers decides when to stop and how to calibrate."""
+CORPORA_OF_PEOPLE = tuple(name for name in CORPORA if name != "synthetic")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Cross-validate, train, and write the bundle with its card; whole or not at all."""
+    parser = argparse.ArgumentParser(prog="python -m mmeg_model.training.pretrained", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with a folder for each corpus")
+    parser.add_argument(
+        "--corpora", nargs="+", default=CORPORA_OF_PEOPLE, metavar="NAME", help="default: all of people"
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, help="the bundle's folder; replaced if it is there"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/pretrained"), help="for logs and checkpoints"
+    )
+    parser.add_argument("--cache", type=Path, default=default_cache(), help="for decoded clips")
+    parser.add_argument("--folds", type=int, default=6, help="of the cross-validation over speakers")
+    parser.add_argument("--epochs", type=int, default=TrainingConfig.num_epochs)
+    parser.add_argument("--clips-per-epoch", type=int, default=TrainingConfig.clips_per_epoch)
+    parser.add_argument(
+        "--jobs", type=int, default=len(os.sched_getaffinity(0)), help="trainings at the same time"
+    )
+    given = parser.parse_args(arguments)
+    config = TrainingConfig(num_epochs=given.epochs, clips_per_epoch=given.clips_per_epoch)
+
+    reading = read_corpora(given.data, given.corpora)
+    print(
+        f"{len(reading.utterances)} utterances; left out: {dict(reading.excluded) or 'none'}", file=sys.stderr
+    )
+    folds = speaker_folds(reading.utterances, given.folds, seed=config.seed)
+    shipped_split = speaker_folds(reading.utterances, VALIDATION_FOLDS, seed=config.seed + 1)[0]
+    # Each training has a process and a thread of its own: networks as small as these gain little from more.
+    with ProcessPoolExecutor(given.jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        tests = [
+            pool.submit(_test_fold, config, fold, given.folder / f"fold-{number}", given.cache)
+            for number, fold in enumerate(folds)
+        ]
+        trained = pool.submit(
+            train, config, shipped_split, folder=given.folder / "shipped", cache=given.cache
+        ).result()
+        of_folds = [test.result() for test in tests]
+    predictions = {task: join([of_fold[task] for of_fold in of_folds]) for task in LABELS_BY_TASK}
+
+    facts = CardFacts(
+        name=NAME,
+        config=config,
+        num_weights=sum(weights.numel() for weights in trained.network.state_dict().values()),
+        utterances=reading.utterances,
+        excluded=reading.excluded,
+        num_folds=len(folds),
+        figures=report(predictions),
+        validation_speakers=sorted({u.speaker for u in shipped_split.test}),
+        temperatures=trained.temperatures,
+        epoch=trained.epoch,
+    )
+    _write_bundle(given.output, trained, facts)
+    print(as_table(facts.figures))
+    return 0
+
+
+def _test_fold(config: TrainingConfig, fold: Split, folder: Path, cache: Path) -> dict[str, Predictions]:
+    """Train without the speakers of a fold, and predict them; calibrated on yet others."""
+    inner = speaker_folds(fold.train, VALIDATION_FOLDS, seed=config.seed)[0]
+    trained = train(config, inner, folder=folder, cache=cache)
+    return {
+        task: replace(of_task, logits=of_task.logits / trained.temperatures[task])
+        for task, of_task in predict(trained.network, fold.test, cache=cache).items()
+    }
+
+
+def _write_bundle(folder: Path, trained: Trained, facts: CardFacts) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as temporary:
+        new = Path(temporary) / "new"
+        save(
+            new,
+            trained.network,
+            name=facts.name,
+            preset=facts.config.preset,
+            sizes=facts.config.sizes,
+            temperatures=trained.temperatures,
+        )
+        (new / "README.md").write_text(card(facts), encoding="utf-8")
+        (new / "LICENSE").write_text(license_text(facts), encoding="utf-8")
+        if folder.exists():
+            folder.rename(Path(temporary) / "old")
+        new.rename(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
