@@ -71,15 +71,15 @@ def load(bundle: str | Path | None = None, *, device: str = "cpu") -> Model:
     """
     folder = bundle_folder(bundle)
     config = read_config(folder)
-    labels = {task: list(of_task) for task, of_task in LABELS_BY_TASK.items()}
-    if config["labels"] != labels:
-        raise BundleError(
-            f"{folder} was trained for the labels {config['labels']}, this version has {labels}"
-        )
-    network = build(config["preset"], config["sizes"])
+    _check_config(folder, config)
+    try:
+        network = build(config["preset"], config["sizes"])
+    except ValueError as error:
+        raise BundleError(f"{folder / CONFIG_FILE}: {error}") from error
     _load_weights(network, folder / WEIGHTS_FILE)
     name, sha256 = identity(folder)
-    return Model(name, sha256, network.eval().to(device), config["temperatures"])
+    temperatures = {task: config["temperatures"][task] for task in LABELS_BY_TASK}
+    return Model(name, sha256, network.eval().to(device), temperatures)
 
 
 def save(
@@ -105,6 +105,22 @@ def save(
     save_file(
         {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folder / WEIGHTS_FILE
     )
+
+
+def _check_config(folder: Path, config: Mapping[str, Any]) -> None:
+    if missing := [name for name in ("labels", "preset", "sizes", "temperatures") if name not in config]:
+        raise BundleError(f"{folder / CONFIG_FILE} lacks {', '.join(missing)}")
+    labels = {task: list(of_task) for task, of_task in LABELS_BY_TASK.items()}
+    if config["labels"] != labels:
+        raise BundleError(
+            f"{folder} was trained for the labels {config['labels']}, this version has {labels}"
+        )
+    temperatures = config["temperatures"]
+    if temperatures.keys() != labels.keys() or not all(t > 0 for t in temperatures.values()):
+        raise BundleError(
+            f"{folder / CONFIG_FILE}: temperatures must be positive numbers, one for each of {', '.join(labels)}, "
+            f"got {temperatures}"
+        )
 
 
 def _load_weights(network: nn.Module, file: Path) -> None:
