@@ -22,11 +22,11 @@ SCRIPTED = (
 
 @pytest.fixture
 def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Eight good videos of 90 s, in two spans each, read by scripted decoders."""
+    """Four good videos of 90 s, in two spans each, read by scripted decoders."""
     monkeypatch.setattr(pipelines.decode_clips, "Decoders", functools.partial(Decoders, command=SCRIPTED))
     folder = tmp_path / "videos"
     folder.mkdir()
-    for i in range(8):
+    for i in range(4):
         write(folder / f"good{i}.mp4")
     return folder
 
@@ -38,7 +38,7 @@ def write(path: Path, **script: object) -> None:
 def assert_others_are_whole(output: Path) -> None:
     videos = by_name(read(output, "videos"))
     good = [row for name, row in videos.items() if name.startswith("good")]
-    assert [(row["status"], row["clips"], row["failed_clips"]) for row in good] == [("ok", 15, 0)] * 8
+    assert [(row["status"], row["clips"], row["failed_clips"]) for row in good] == [("ok", 15, 0)] * 4
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_span_that_fails_twice_is_a_row_that_names_the_cause(
 ) -> None:
     write(archive / "bad.mp4", do=deed, at_ms=72_000)
     limits = ("--decode-deadline-seconds", 5, "--decode-memory-mb", 256)
-    assert annotate(archive, *limits, output=tmp_path / "out", num_inputs=9) == 1
+    assert annotate(archive, *limits, output=tmp_path / "out", num_inputs=5) == 1
     assert_others_are_whole(tmp_path / "out")
     bad = by_name(read(tmp_path / "out", "videos"))["bad.mp4"]
     # by hand: spans [0, 60 s) and [60, 90 s); the second loses its windows from 72 s on, three of 6 s
@@ -73,7 +73,7 @@ def test_a_span_that_fails_twice_is_a_row_that_names_the_cause(
 @pytest.mark.parametrize("deed", ["SIGSEGV", "fill memory"])
 def test_a_span_that_fails_once_is_tried_again(archive: Path, tmp_path: Path, annotate, deed: str) -> None:
     write(archive / "bad.mp4", do=deed, at_ms=72_000, once=str(tmp_path / "done"))
-    assert annotate(archive, "--decode-memory-mb", 256, output=tmp_path / "out", num_inputs=9) == 0
+    assert annotate(archive, "--decode-memory-mb", 256, output=tmp_path / "out", num_inputs=5) == 0
     assert_others_are_whole(tmp_path / "out")
     assert by_name(read(tmp_path / "out", "videos"))["bad.mp4"]["clips"] == 15
     assert (tmp_path / "done").exists()
@@ -95,7 +95,7 @@ def test_killed_from_outside_while_sending(archive: Path, tmp_path: Path, annota
     killer = threading.Thread(target=kill_the_stopped)
     killer.start()
     try:
-        assert annotate(archive, output=tmp_path / "out", num_inputs=9) == 0
+        assert annotate(archive, output=tmp_path / "out", num_inputs=5) == 0
     finally:
         finished.set()
         killer.join()
@@ -106,7 +106,7 @@ def test_killed_from_outside_while_sending(archive: Path, tmp_path: Path, annota
 
 def test_a_probe_that_crashes_is_a_failed_video(archive: Path, tmp_path: Path, annotate) -> None:
     write(archive / "bad.mp4", do="SIGSEGV")
-    assert annotate(archive, output=tmp_path / "out", num_inputs=9) == 1
+    assert annotate(archive, output=tmp_path / "out", num_inputs=5) == 1
     assert_others_are_whole(tmp_path / "out")
     (row,) = read(tmp_path / "out", "errors")
     assert (row["stage"], row["error"]) == ("probe", "DecoderKilled")
@@ -114,7 +114,7 @@ def test_a_probe_that_crashes_is_a_failed_video(archive: Path, tmp_path: Path, a
 
 def test_clips_in_which_nothing_decodes_are_failures(archive: Path, tmp_path: Path, annotate) -> None:
     write(archive / "bad.mp4", without="picture and sound")
-    assert annotate(archive, output=tmp_path / "out", num_inputs=9) == 1
+    assert annotate(archive, output=tmp_path / "out", num_inputs=5) == 1
     bad = by_name(read(tmp_path / "out", "videos"))["bad.mp4"]
     assert (bad["status"], bad["clips"], bad["failed_clips"]) == ("failed", 15, 15)
     rows = read(tmp_path / "out", "errors")
