@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from mmeg_model.media.decode import decode_span
 from mmeg_model.media.errors import MediaError
 from mmeg_model.media.probe import probe
 from mmeg_model.media.source import local_version
+from mmeg_model.whole import written_whole
 
 
 def default_cache() -> Path:
@@ -40,11 +40,8 @@ def load_clip(utterance: Utterance, *, cache: Path) -> Clip:
             arrays = {name: kept[name] for name in ("frames", "frames_valid", "samples", "samples_valid")}
             return Clip(int(kept["start_ms"]), int(kept["end_ms"]), **arrays)
     clip = _decode(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # Several trainings may share a cache: whole or not at all.
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as temporary:
+    with written_whole(file) as temporary:  # several trainings may share a cache
         np.savez(temporary, **vars(clip))
-    Path(temporary.name).replace(file)
     return clip
 
 

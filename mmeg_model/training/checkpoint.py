@@ -1,7 +1,5 @@
 """A training's state on disk: one plain dict with its configuration, whole or not at all."""
 
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +8,7 @@ import torch
 from torch import nn
 
 from mmeg_model.training.config import TrainingConfig
+from mmeg_model.whole import written_whole
 
 CHECKPOINT_FORMAT: Final = 1
 
@@ -22,16 +21,8 @@ def save_checkpoint(file: Path, network: nn.Module, config: TrainingConfig, *, e
         "config": asdict(config),
         "epoch": epoch,
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".", suffix=".tmp", delete=False) as temporary:
-        try:
-            torch.save(state, temporary)
-            temporary.flush()
-            os.fsync(temporary.fileno())
-        except BaseException:
-            Path(temporary.name).unlink()
-            raise
-    Path(temporary.name).replace(file)
+    with written_whole(file) as temporary:
+        torch.save(state, temporary)
 
 
 def load_checkpoint(file: Path) -> dict[str, Any]:
