@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from mmeg_model.media.source import printable
 from pipelines.completed import Completed, RefusedError, locked, read_completed, remove_orphans
 from pipelines.find_videos import FindReport, Found, find_videos
 from pipelines.local_run import LocalRun, still_to_do
@@ -114,7 +115,7 @@ def _annotate(inputs: list[str], options: AnnotateOptions) -> int:
     except ValueError as error:
         raise _CannotStartError(str(error)) from error
     if run.output.exists() and not run.output.is_dir():
-        raise RefusedError(f"--output {run.output} is no folder")
+        raise RefusedError(f"--output {printable(str(run.output))} is no folder")
     if not any(item.video for item in found):
         reasons = "; ".join(item.failure.message for item in found if item.failure)
         raise _CannotStartError(f"there is nothing to annotate: {reasons}")
@@ -172,7 +173,7 @@ def _locked(run: LocalRun) -> Iterator[None]:
             stack.enter_context(locked(run.output, run_id=run.constants.run_id))
         except OSError as error:
             raise _CannotStartError(
-                f"--output {run.output} cannot be written to: {error.strerror}"
+                f"--output {printable(str(run.output))} cannot be written to: {error.strerror}"
             ) from error
         yield
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from mmeg_model.media.source import VideoRef
+from mmeg_model.media.source import VideoRef, printable
 from pipelines.outcomes import RunConstants
 from pipelines.publish import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
 from pipelines.tables import SCHEMA_VERSION, TABLES, Status
@@ -59,7 +59,7 @@ def locked(output: Path, *, run_id: str) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise RefusedError(
-                f"another run writes into {output}: {file.read().strip() or 'unknown'}"
+                f"another run writes into {printable(str(output))}: {file.read().strip() or 'unknown'}"
             ) from None
         file.truncate(0)
         file.write(
@@ -102,7 +102,7 @@ def read_completed(output: Path, constants: RunConstants) -> Completed:
         for row in file.read(columns=columns).to_pylist():
             if row["model_sha256"] != constants.model_sha256:
                 raise RefusedError(
-                    f"{output} holds results of the model {row['model_name']} ({row['model_sha256'][:12]}…), and this "
+                    f"{printable(str(output))} holds results of the model {row['model_name']} ({row['model_sha256'][:12]}…), and this "
                     f"run would use {constants.model_name} ({constants.model_sha256[:12]}…); name another --output"
                 )
             video = VideoRef(row["video_uri"], row["video_version"], row["member"])
@@ -112,7 +112,9 @@ def read_completed(output: Path, constants: RunConstants) -> Completed:
 
 def _refuse_other_settings(path: Path, metadata: dict[bytes, bytes], constants: RunConstants) -> None:
     if metadata.get(b"schema_version") != str(SCHEMA_VERSION).encode():
-        raise RefusedError(f"{path} was not written by this version of mmeg; name another --output")
+        raise RefusedError(
+            f"{printable(str(path))} was not written by this version of mmeg; name another --output"
+        )
     theirs: dict[str, Any] = json.loads(metadata[b"settings"])
     ours: dict[str, Any] = json.loads(constants.settings_json)
     differences = [
@@ -122,6 +124,6 @@ def _refuse_other_settings(path: Path, metadata: dict[bytes, bytes], constants: 
     ]
     if differences:
         raise RefusedError(
-            f"{path.parents[2]} holds results of other settings ({'; '.join(differences)}); "
+            f"{printable(str(path.parents[2]))} holds results of other settings ({'; '.join(differences)}); "
             "name another --output, or the same settings"
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mmeg_model.media.source import VideoRef, local_version
+from mmeg_model.media.source import VideoRef, local_version, printable
 from pipelines.tables import Failure
 
 PICTURE_EXTENSIONS: Final = tuple(
@@ -61,9 +61,11 @@ def find_videos(inputs: Sequence[str], report: FindReport | None = None) -> Iter
 
 def _of_input(path: str, report: FindReport) -> Iterator[Found]:
     if os.path.isdir(path):
-        yield from _or_failure(_of_folder(path, report), f"the folder {path} holds no video or sound file")
+        yield from _or_failure(
+            _of_folder(path, report), f"the folder {printable(path)} holds no video or sound file"
+        )
     elif os.path.lexists(path) and path.lower().endswith(MANIFEST_EXTENSIONS):
-        yield from _or_failure(_of_manifest(path, report), f"the manifest {path} names no video")
+        yield from _or_failure(_of_manifest(path, report), f"the manifest {printable(path)} names no video")
     elif os.path.lexists(path) or not _GLOB_CHARACTERS & set(path):
         yield _of_file(path)
     else:
@@ -73,14 +75,14 @@ def _of_input(path: str, report: FindReport) -> Iterator[Found]:
             for match in matches
             for found in (_of_folder(match, report) if os.path.isdir(match) else [_of_file(match)])
         )
-        yield from _or_failure(found, f"the pattern {path} matches no file")
+        yield from _or_failure(found, f"the pattern {printable(path)} matches no file")
 
 
 def _of_file(path: str) -> Found:
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:
-        failure = Failure("find", type(error).__name__, f"{_printable(path)}: {_reason(error)}")
+        failure = Failure("find", type(error).__name__, f"{printable(path)}: {_reason(error)}")
         return Found(VideoRef(path), failure=failure)
     return Found(VideoRef(path, local_version(status)), status.st_size if stat.S_ISREG(status.st_mode) else 0)
 
@@ -97,7 +99,7 @@ def _of_folder(folder: str, report: FindReport) -> Iterator[Found]:
             else:
                 report.num_other_files += 1
         for error in unlisted:
-            message = f"the folder {_printable(error.filename)} could not be listed: {_reason(error)}"
+            message = f"the folder {printable(error.filename)} could not be listed: {_reason(error)}"
             yield Found(None, failure=Failure("find", type(error).__name__, message))
         unlisted.clear()
 
@@ -125,7 +127,7 @@ def _manifest_entries(path: str) -> Iterator[str]:
                 rows = csv.DictReader(file)
                 if "uri" not in (rows.fieldnames or ()):
                     raise ValueError(
-                        f"the manifest {path} has no column `uri`, only {', '.join(rows.fieldnames or ()) or 'nothing'}; "
+                        f"the manifest {printable(path)} has no column `uri`, only {', '.join(rows.fieldnames or ()) or 'nothing'}; "
                         "name the column of the videos `uri` in its first line"
                     )
                 names: Iterator[str] = (row["uri"] or "" for row in rows)
@@ -133,7 +135,7 @@ def _manifest_entries(path: str) -> Iterator[str]:
                 names = (line.rstrip("\r\n") for line in file)
             yield from (name for name in names if name.strip())
     except (OSError, csv.Error) as error:
-        raise ValueError(f"the manifest {path} could not be read: {error}") from error
+        raise ValueError(f"the manifest {printable(path)} could not be read: {error}") from error
 
 
 def _or_failure(found: Iterator[Found], message: str) -> Iterator[Found]:
@@ -144,10 +146,6 @@ def _or_failure(found: Iterator[Found], message: str) -> Iterator[Found]:
         yield item
     if empty:
         yield Found(None, failure=Failure("find", "NothingFound", message))
-
-
-def _printable(path: str) -> str:
-    return VideoRef(path).uri
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -94,7 +94,7 @@ class LocalRun:
                 options.num_decoders,
                 DecoderLimits(
                     deadline_seconds=options.decode_deadline_seconds,
-                    memory_bytes=options.decode_memory_mb << 20,
+                    memory_bytes=options.decode_memory_mib << 20,
                 ),
             ),
             handler=ClipModelHandler(

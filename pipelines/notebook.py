@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmeg_model.media.source import printable
 from pipelines.find_videos import find_videos
 from pipelines.local_run import LocalRun
 from pipelines.options import AnnotateOptions
@@ -21,7 +22,7 @@ def annotate_to_table(
     """See `pipelines.annotate_videos`."""
     found = list(find_videos(inputs))
     if not any(item.video for item in found):
-        raise ValueError(f"nothing to annotate in {', '.join(inputs) or 'an empty list'}")
+        raise ValueError(f"nothing to annotate in {', '.join(map(printable, inputs)) or 'an empty list'}")
     with tempfile.TemporaryDirectory(prefix="mmeg-") as output:
         options = AnnotateOptions([], output=output, tasks=",".join(tasks), bundle=bundle, device=device)
         LocalRun.of(options).run(found, RunSummary())

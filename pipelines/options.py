@@ -95,11 +95,11 @@ class AnnotateOptions(PipelineOptions):
             help="longest time for decoding about a minute of one video (default: %(default)s)",
         )
         where.add_argument(
-            "--decode-memory-mb",
+            "--decode-memory-mib",
             type=_positive_int,
             default=1024,
-            metavar="MB",
-            help="most memory of one decoder process (default: %(default)s)",
+            metavar="MIB",
+            help="most private memory of one decoder process, in MiB (default: %(default)s)",
         )
         where.add_argument(
             "--slice-videos",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from mmeg_model.media.source import printable
 from pipelines.tables import Status
 
 
@@ -64,5 +65,5 @@ class RunSummary:
             f"clips     {self.num_clips} annotated, {self.num_failed_clips} failed",
             f"failures  {self.failures.total()}" + (f": {most_common}" if most_common else ""),
             f"speed     {self.annotated_seconds:.1f} s of media in {seconds:.1f} s: {times_real_time:.1f} × real time",
-            f"tables    {output}",
+            f"tables    {printable(str(output))}",
         ]

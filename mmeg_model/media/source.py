@@ -31,8 +31,8 @@ class VideoRef:
 
     @property
     def uri(self) -> str:
-        """The location as it is published: bytes of a path that are no UTF-8 are percent-escaped."""
-        return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in self.location)
+        """The location as it is published."""
+        return printable(self.location)
 
     @property
     def key(self) -> bytes:
@@ -43,6 +43,11 @@ class VideoRef:
     def name_key(self) -> bytes:
         """16 bytes that name this video in whatever version."""
         return _digest(self.uri, self.member)
+
+
+def printable(location: str) -> str:
+    """A path as it can be shown and stored: its bytes that are no UTF-8 are percent-escaped."""
+    return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in location)
 
 
 def _digest(*parts: str | None) -> bytes:

@@ -54,7 +54,7 @@ def test_a_span_that_fails_twice_is_a_row_that_names_the_cause(
     archive: Path, tmp_path: Path, annotate, deed: str, error: str, message: str
 ) -> None:
     write(archive / "bad.mp4", do=deed, at_ms=72_000)
-    limits = ("--decode-deadline-seconds", 5, "--decode-memory-mb", 256)
+    limits = ("--decode-deadline-seconds", 5, "--decode-memory-mib", 256)
     assert annotate(archive, *limits, output=tmp_path / "out", num_inputs=5) == 1
     assert_others_are_whole(tmp_path / "out")
     bad = by_name(read(tmp_path / "out", "videos"))["bad.mp4"]
@@ -73,7 +73,7 @@ def test_a_span_that_fails_twice_is_a_row_that_names_the_cause(
 @pytest.mark.parametrize("deed", ["SIGSEGV", "fill memory"])
 def test_a_span_that_fails_once_is_tried_again(archive: Path, tmp_path: Path, annotate, deed: str) -> None:
     write(archive / "bad.mp4", do=deed, at_ms=72_000, once=str(tmp_path / "done"))
-    assert annotate(archive, "--decode-memory-mb", 256, output=tmp_path / "out", num_inputs=5) == 0
+    assert annotate(archive, "--decode-memory-mib", 256, output=tmp_path / "out", num_inputs=5) == 0
     assert_others_are_whole(tmp_path / "out")
     assert by_name(read(tmp_path / "out", "videos"))["bad.mp4"]["clips"] == 15
     assert (tmp_path / "done").exists()

@@ -123,3 +123,11 @@ def test_what_yields_nothing_is_a_failure_of_no_video(tmp_path: Path, name: str,
 
 def test_a_glob_over_folders_reads_the_folders(archive: Path) -> None:
     assert names(list(find_videos([f"{archive}/d*"])), archive) == ["deep/c.wav"]
+
+
+def test_messages_can_be_stored_whatever_the_name(tmp_path: Path) -> None:
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    Path(folder).mkdir()
+    for found in find_videos([folder, f"{folder}/*.avi", f"{folder}/nobody.mp4"]):
+        assert found.failure
+        assert "caf%E9" in found.failure.message.encode().decode()
