@@ -3,6 +3,7 @@
 import csv
 import glob
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,10 +47,15 @@ def find_videos(inputs: Sequence[str], report: FindReport | None = None) -> Iter
     hidden ones skipped), a glob, or a manifest: a `.txt` with one input a line, or a `.csv` with a column
     `uri`, relative names relative to its own folder. A name that exists is never read as a glob. A name that does
     not exist is a video that failed.
+
+    Raises:
+        ValueError: if a manifest cannot be read, or an input is an address such as `gs://…`.
     """
     report = report if report is not None else FindReport()
     seen: set[str] = set()
     for name in inputs:
+        if re.match(r"[a-z][a-z0-9+.-]*://", name):
+            raise ValueError(f"{printable(name)}: only files on this machine can be read, not addresses")
         for found in _of_input(os.path.abspath(name), report):
             if found.video is not None:
                 if found.video.location in seen:
@@ -127,7 +133,7 @@ def _manifest_entries(path: str) -> Iterator[str]:
                 rows = csv.DictReader(file)
                 if "uri" not in (rows.fieldnames or ()):
                     raise ValueError(
-                        f"the manifest {printable(path)} has no column `uri`, only {', '.join(rows.fieldnames or ()) or 'nothing'}; "
+                        f"the manifest {printable(path)} has no column `uri`, only {printable(', '.join(rows.fieldnames or ())) or 'nothing'}; "
                         "name the column of the videos `uri` in its first line"
                     )
                 names: Iterator[str] = (row["uri"] or "" for row in rows)

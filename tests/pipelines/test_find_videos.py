@@ -131,3 +131,8 @@ def test_messages_can_be_stored_whatever_the_name(tmp_path: Path) -> None:
     for found in find_videos([folder, f"{folder}/*.avi", f"{folder}/nobody.mp4"]):
         assert found.failure
         assert "caf%E9" in found.failure.message.encode().decode()
+
+
+def test_addresses_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"gs://bucket/v.mp4: only files on this machine can be read"):
+        list(find_videos(["gs://bucket/v.mp4"]))
