@@ -100,6 +100,8 @@ def annotate(arguments: Sequence[str]) -> int:
     except (_CannotStartError, RefusedError) as error:
         _say(f"mmeg annotate: {error}")
         return COULD_NOT_START
+    except KeyboardInterrupt:  # while it starts, or while it says what it did
+        return INTERRUPTED
 
 
 def _annotate(inputs: list[str], options: AnnotateOptions) -> int:
@@ -180,10 +182,12 @@ def _locked(run: LocalRun) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interruptible(run: LocalRun) -> Iterator[None]:
-    """On SIGINT give up the slice at work, and leave at once: Beam's threads would first finish it."""
+    """On SIGINT give up the slice at work, and leave at once: Beam's threads would first finish it.
+
+    Decoders end when this process does. No lock is taken here, since the signal may come while it is held.
+    """
 
     def leave(*_: object) -> NoReturn:
-        run.pool.close()
         remove_orphans(run.output)
         _say(
             f"\ninterrupted: published slices stand, the one at work is given up (run {run.constants.run_id})"
