@@ -1,6 +1,7 @@
 """Opening a container safely, which of its streams count, and their clock."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import BinaryIO, Final, TypeVar
@@ -120,6 +121,17 @@ def usual_frame_seconds(stream: VideoStream) -> Fraction:
     """How long a frame stands that does not say so itself."""
     rate = stream.guessed_rate or stream.average_rate
     return 1 / rate if rate else Fraction(1, FRAME_RATE_HZ)
+
+
+@contextmanager
+def damage_skipped(on_damage: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Swallow what FFmpeg has to say against some bytes, but not that memory ran out."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except av.error.FFmpegError:
+        on_damage()
 
 
 def _choose(streams: Sequence[AnyStream]) -> AnyStream | None:

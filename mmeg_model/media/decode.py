@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, BinaryIO, Final, Protocol
 
-import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.packet import Packet
@@ -14,7 +13,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from mmeg_model.clip import FRAME_MS, FRAME_SIZE, SAMPLES_PER_FRAME, SAMPLES_PER_MS, Clip, num_frames_between
-from mmeg_model.media.container import Clock, Media, usual_frame_seconds
+from mmeg_model.media.container import Clock, Media, damage_skipped, usual_frame_seconds
 from mmeg_model.media.picture import Picture, StartedTooLateError
 from mmeg_model.media.probe import VideoInfo
 from mmeg_model.media.sound import Sound
@@ -187,20 +186,21 @@ def _decode(
     """Decode until the clips are complete or the file ends."""
     start_ms, end_ms = windows[0][0], windows[-1][1]
 
-    def decode(track: _Track, packet: Packet | None) -> None:
-        try:
-            for frame in track.stream.codec_context.decode(packet):
-                track.sink.add(frame)
-        except MemoryError:
-            raise
-        except av.error.FFmpegError:
-            stamp = packet.pts if packet is not None else None
-            if stamp is not None and start_ms <= track.clock.at(stamp, 1000) < end_ms:
+    def decode(track: _Track, packet: Packet) -> None:
+        def on_damage() -> None:
+            if packet.pts is not None and start_ms <= track.clock.at(packet.pts, 1000) < end_ms:
                 on_damaged_packet()
 
+        with damage_skipped(on_damage):
+            for frame in track.stream.codec_context.decode(packet):
+                track.sink.add(frame)
+
     def finish(track: _Track) -> None:
-        decode(track, None)
-        track.sink.finish()
+        with damage_skipped():
+            for frame in track.stream.codec_context.decode(None):
+                track.sink.add(frame)
+        with damage_skipped():
+            track.sink.finish()
 
     done_ms = start_ms + num_frames_between(start_ms, end_ms) * FRAME_MS
     for packet in packets:

@@ -80,7 +80,9 @@ class Picture:
         if self._shown is not None:
             self._show_until(slot)
         elif slot > self._next_slot and not self._is_beginning:
-            raise StartedTooLateError
+            raise StartedTooLateError(
+                f"the first frame belongs into slot {slot}, not by slot {self._next_slot}"
+            )
         else:
             self._next_slot = max(self._next_slot, min(slot, self._end_slot))
         self._shown = frame

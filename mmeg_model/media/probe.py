@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO, Final
 
-import av
 from av.packet import Packet
 
-from mmeg_model.media.container import Media, open_media, usual_frame_seconds
+from mmeg_model.media.container import Media, damage_skipped, open_media, usual_frame_seconds
 from mmeg_model.media.errors import MediaError
 from mmeg_model.media.picture import display_matrix, rotation_degrees
 from mmeg_model.media.start import SEEKABLE, demux
@@ -96,10 +95,9 @@ def _stated_ms(media: Media) -> int | None:
     duration = media.container.duration
     if media.container.format.name not in _INDEXED or not duration:
         return None
-    if media.container.format.name == "matroska,webm" and any(
-        stream.duration is not None for stream in (media.video, media.audio) if stream is not None
-    ):
-        return None  # Matroska states no duration for a stream: FFmpeg guessed from the size of the file
+    streams = [stream for stream in (media.video, media.audio) if stream is not None]
+    if media.container.format.name == "matroska,webm" and all(stream.duration for stream in streams):
+        return None  # Matroska states none for a single stream: FFmpeg guessed them from the size of the file
     return round(duration / 1000)
 
 
@@ -108,11 +106,10 @@ def _tail_ends(media: Media) -> tuple[int, int] | None:
     duration = media.container.duration
     if media.container.format.name not in SEEKABLE or not duration or duration <= 1000 * _TAIL_MS:
         return None
-    try:
+    video_end_ms = audio_end_ms = 0
+    with damage_skipped():
         media.container.seek((media.container.start_time or 0) + duration - 1000 * _TAIL_MS)
-    except av.error.FFmpegError:
-        return None
-    video_end_ms, audio_end_ms = _ends(media, demux(media))
+        video_end_ms, audio_end_ms = _ends(media, demux(media))
     if (media.video and not video_end_ms) or (media.audio and not audio_end_ms):
         return None
     if abs(max(video_end_ms, audio_end_ms) - duration / 1000) > _AGREES_MS:
@@ -165,12 +162,7 @@ def _first_matrix(media: Media) -> tuple[int, ...] | None:
     """The display matrix of the first frame that can be decoded."""
     for packet in islice(demux(media), 500):
         if packet.stream is media.video:
-            try:
-                frames = packet.decode()
-            except MemoryError:
-                raise
-            except av.error.FFmpegError:
-                continue
-            for frame in frames:
-                return display_matrix(frame)
+            with damage_skipped():
+                for frame in packet.decode():
+                    return display_matrix(frame)
     return None

@@ -94,14 +94,20 @@ class Sound:
         return rest
 
     def finish(self) -> None:
-        """No more sound."""
-        self._end_run()
-        self._next_sample = self._end_sample
+        """No more sound.
+
+        Raises:
+            av.error.FFmpegError: if the last of it cannot be turned into mono at 16 kHz.
+        """
+        try:
+            self._end_run()
+        finally:
+            self._next_sample = self._end_sample
 
     def _end_run(self) -> None:
-        if self._run is not None:
-            self._write(self._run.flush())
-            self._run = None
+        run, self._run = self._run, None
+        if run is not None:
+            self._write(run.flush())
 
     def _write(self, part: tuple[int, NDArray[np.int16]]) -> None:
         first, samples = part

@@ -9,7 +9,7 @@ import av
 from av.packet import Packet
 from av.stream import Discard
 
-from mmeg_model.media.container import Media, open_media
+from mmeg_model.media.container import Media, damage_skipped, open_media
 from mmeg_model.media.errors import MediaError
 
 ANCHOR_MS: Final = 10_000
@@ -91,25 +91,21 @@ def _seek_before(media: Media, hold: "_Hold") -> Start | None:
     stream = media.video or media.audio
     assert stream is not None
     target_ms = min(hold.anchor_ms - PRE_ROLL_MS, hold.keyframe_by_ms) if media.audio else hold.keyframe_by_ms
-    first_sound_ms: int | None = None
+    last: _Held | None = None
     for back_ms in _STEPS_BACK_MS:
         if target_ms - back_ms <= 0:
             break
-        try:
+        with damage_skipped():
             media.container.seek(media.clock(stream).stamp(target_ms - back_ms), stream=stream)
-        except MemoryError:
-            raise
-        except av.error.FFmpegError:
-            break
-        packets = demux(media)
-        held = hold.read(media, packets)
-        # The same first sound from further back: there is a gap in the sound.
-        has_sound = held.first_sound_ms is not None and (
-            held.first_sound_ms < hold.anchor_ms or held.first_sound_ms == first_sound_ms
-        )
-        if (held.has_keyframe or not media.video) and (has_sound or not media.audio):
-            return Start(media, chain(held.packets, packets), is_beginning=False)
-        first_sound_ms = held.first_sound_ms
+            packets = demux(media)
+            held = hold.read(media, packets)
+            has_sound = held.first_sound_ms is not None and held.first_sound_ms < hold.anchor_ms
+            if last is not None and held.first_picture_ms != last.first_picture_ms:
+                # The same first sound from further back: there is a gap in the sound.
+                has_sound |= held.first_sound_ms == last.first_sound_ms
+            if (held.has_keyframe or not media.video) and (has_sound or not media.audio):
+                return Start(media, chain(held.packets, packets), is_beginning=False)
+            last = held
     return None
 
 
@@ -117,6 +113,7 @@ def _seek_before(media: Media, hold: "_Hold") -> Start | None:
 class _Held:
     packets: list[Packet]
     has_keyframe: bool
+    first_picture_ms: int | None
     first_sound_ms: int | None
 
 
@@ -136,11 +133,13 @@ class _Hold:
         pictures: list[Packet] = []
         sounds: list[Packet] = []
         has_keyframe = False
-        first_sound_ms: int | None = None
+        late_ms = INTERLEAVED_MS if media.video else 0
+        first_ms: dict[int, int] = {}
         for packet in packets:
             stamp = packet.pts if packet.pts is not None else packet.dts
             at_ms = None if stamp is None else clocks[packet.stream_index].at(stamp, 1000)
-            late_ms = INTERLEAVED_MS if media.video else 0
+            if at_ms is not None:
+                first_ms.setdefault(packet.stream_index, at_ms)
             if packet.stream is media.video:
                 if packet.is_keyframe and at_ms is not None and at_ms <= self.keyframe_by_ms:
                     has_keyframe = True
@@ -152,10 +151,13 @@ class _Hold:
                 ):
                     break
             else:
-                if first_sound_ms is None:
-                    first_sound_ms = at_ms
                 if at_ms is None or at_ms >= self.anchor_ms - PRE_ROLL_MS:
                     sounds.append(packet)
             if at_ms is not None and at_ms >= self.start_ms + late_ms:
                 break
-        return _Held(sounds + pictures, has_keyframe, first_sound_ms)
+        return _Held(
+            sounds + pictures,
+            has_keyframe,
+            first_picture_ms=first_ms.get(media.video.index) if media.video else None,
+            first_sound_ms=first_ms.get(media.audio.index) if media.audio else None,
+        )

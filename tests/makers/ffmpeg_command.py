@@ -21,9 +21,6 @@ def need_ffmpeg_command() -> None:
         pytest.skip(reason)
 
 
-_LATER_SECONDS = 1  # what comes before zero must not be lost: NUT has no negative stamps
-
-
 @dataclass(frozen=True)
 class Decoded:
     """What the command made of a file, on the clock of the FFmpeg inside PyAV."""
@@ -43,7 +40,10 @@ def decode_with_ffmpeg(path: Path, work: Path, *, video: bool, audio: bool) -> D
     maps = ["-map", "0:v:0", "-vf", "fps=25,scale=96:96,format=rgb24", "-c:v", "rawvideo"] if video else []
     maps += ["-map", "0:a:0", "-ar", "16000", "-ac", "1", "-c:a", "pcm_s16le"] if audio else []
     command = ["ffmpeg", "-v", "error", "-nostdin", "-threads", "1", "-filter_threads", "1"]
-    command += ["-itsoffset", f"{float(_ahead_seconds(path) + _LATER_SECONDS):.6f}", "-i", str(path), *maps]
+    ahead_seconds = _ahead_seconds(path)
+    # NUT has no negative stamps, and what comes before our zero must not be lost.
+    later_seconds = 1 if ahead_seconds else 0
+    command += ["-itsoffset", f"{float(ahead_seconds + later_seconds):.6f}", "-i", str(path), *maps]
     command += ["-fps_mode", "passthrough", "-avoid_negative_ts", "disabled", "-f", "nut", "-y", str(output)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     pictures: dict[int, np.ndarray] = {}
@@ -52,7 +52,7 @@ def decode_with_ffmpeg(path: Path, work: Path, *, video: bool, audio: bool) -> D
         for packet in made.demux():
             if packet.pts is None or not packet.size:
                 continue
-            time = packet.pts * packet.time_base - _LATER_SECONDS
+            time = packet.pts * packet.time_base - later_seconds
             if packet.stream.type == "video":
                 pictures[round(time * 25)] = np.frombuffer(bytes(packet), np.uint8).reshape(96, 96, 3)
             else:

@@ -47,14 +47,17 @@ class Recipe:
     """Where the sound's first stamp lies; what sounds at time t of the video is `sound_at(t)` all the same."""
     audio_seconds: float | None = None
     """How long the sound is, if not as long as the picture."""
+    sound_gap: tuple[float, float] | None = None
+    """The packets that begin in [start, end) are left out."""
     pixel_format: str = "yuv420p"
     gop: int = 12
     video_options: Mapping[str, str] = field(default_factory=dict)
     audio_options: Mapping[str, str] = field(default_factory=dict)
     container_options: Mapping[str, str] = field(default_factory=dict)
     format: str | None = None
-    rotation: tuple[float, bool, bool] | None = None
-    """Degrees counter-clockwise, flipped left to right, flipped upside down."""
+    rotation: tuple[int, bool, bool] | None = None
+    """How the stored picture is turned to be shown: degrees counter-clockwise, then flipped left to right,
+    and upside down. It is stored so that it shows upright, and its size as shown is width x height."""
     sample_aspect: Fraction | None = None
     cover: bool = False
     """Whether a still picture is attached."""
@@ -141,7 +144,8 @@ def make_video(folder: Path, recipe: Recipe) -> Path:
 
 def _encode_video(output: Any, recipe: Recipe) -> Iterator[Packet]:
     stream = output.add_stream(recipe.video, rate=recipe.frame_rate, options=_video_options(recipe))
-    stream.width, stream.height, stream.pix_fmt = recipe.width, recipe.height, recipe.pixel_format
+    stored = _turned_back(np.empty((recipe.height, recipe.width, 3)), recipe)
+    stream.height, stream.width, stream.pix_fmt = *stored.shape[:2], recipe.pixel_format
     stream.codec_context.gop_size = recipe.gop
     stream.codec_context.thread_count = 1
     if recipe.frame_times is not None:
@@ -158,7 +162,7 @@ def _encode_video(output: Any, recipe: Recipe) -> Iterator[Packet]:
             k / recipe.frame_rate for k in range(int(recipe.seconds * recipe.frame_rate))
         ]
         for number, time in enumerate(times):
-            rgb = frame_with_number(number, width=recipe.width, height=recipe.height)
+            rgb = _turned_back(frame_with_number(number, width=recipe.width, height=recipe.height), recipe)
             frame = VideoFrame.from_ndarray(rgb, "rgb24").reformat(format=recipe.pixel_format)
             frame.time_base = unit
             frame.pts = round(time / unit)
@@ -166,6 +170,12 @@ def _encode_video(output: Any, recipe: Recipe) -> Iterator[Packet]:
         yield from _shifted(stream.encode(None), recipe.video_start)
 
     return encode()
+
+
+def _turned_back(shown: np.ndarray, recipe: Recipe) -> np.ndarray:
+    degrees, hflip, vflip = recipe.rotation or (0, False, False)
+    flipped = shown[:: -1 if vflip else 1, :: -1 if hflip else 1]
+    return np.ascontiguousarray(np.rot90(flipped, -degrees // 90))
 
 
 def _encode_audio(output: Any, recipe: Recipe) -> Iterator[Packet]:
@@ -184,9 +194,14 @@ def _encode_audio(output: Any, recipe: Recipe) -> Iterator[Packet]:
         frame.pts = 0
         fifo = av.AudioFifo()
         fifo.write(frame)
+        packets = []
         while part := fifo.read(stream.codec_context.frame_size or 1024, partial=True):
-            yield from _shifted(stream.encode(part), recipe.audio_start)
-        yield from _shifted(stream.encode(None), recipe.audio_start)
+            packets += _shifted(stream.encode(part), recipe.audio_start)
+        packets += _shifted(stream.encode(None), recipe.audio_start)
+        gap_start, gap_end = recipe.sound_gap or (0, 0)
+        for packet in packets:
+            if not gap_start <= packet.pts * packet.time_base < gap_end:
+                yield packet
 
     return encode()
 
@@ -206,6 +221,7 @@ def _shifted(packets: list[Packet], offset: Fraction) -> list[Packet]:
 def _video_options(recipe: Recipe) -> dict[str, str]:
     usual = {
         "libx264": {"preset": "ultrafast", "bf": "2", "crf": "23", "x264-params": "b-adapt=0:scenecut=0"},
+        "libvpx": {"deadline": "realtime", "cpu-used": "8", "b": "400k"},
         "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "b": "400k"},
         "mpeg2video": {"q:v": "3", "bf": "2", "b": "3M"},
         "mpeg4": {"b": "3M"},
@@ -216,5 +232,5 @@ def _video_options(recipe: Recipe) -> dict[str, str]:
 
 def _audio_options(recipe: Recipe) -> dict[str, str]:
     # With noise substitution, FFmpeg's AAC decoder draws random numbers: nothing could be compared exactly.
-    usual = {"aac": {"aac_pns": "0"}}
+    usual = {"aac": {"aac_pns": "0"}, "vorbis": {"strict": "experimental"}}
     return {**usual.get(recipe.audio or "", {}), **recipe.audio_options}
