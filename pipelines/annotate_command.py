@@ -50,7 +50,8 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], AnnotateOptions]:
     Raises:
         SystemExit: with status 2 for a flag that nobody knows or a value that does not fit; with 0 after --help.
     """
-    ours, _, unchecked = _split_at_dashes(arguments)
+    dashes = list(arguments).index("--") if "--" in arguments else len(arguments)
+    ours, unchecked = list(arguments[:dashes]), list(arguments[dashes + 1 :])
     usage = "mmeg annotate INPUT... --output DIR [options]"
     own_help = argparse.ArgumentParser(
         prog="mmeg annotate",
@@ -76,15 +77,6 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], AnnotateOptions]:
         every_flag.error(f"unknown flag {unknown[0]}; see mmeg annotate --help")
     given = {name: value for name, value in vars(known).items() if value != every_flag.get_default(name)}
     return others, AnnotateOptions(unchecked, **given)
-
-
-def _split_at_dashes(arguments: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
-    position = list(arguments).index("--") if "--" in arguments else len(arguments)
-    return (
-        list(arguments[:position]),
-        list(arguments[position : position + 1]),
-        list(arguments[position + 1 :]),
-    )
 
 
 def _all_options_classes() -> list[Any]:
