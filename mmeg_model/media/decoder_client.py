@@ -55,7 +55,7 @@ class DecoderLimits:
     """How long the parent waits for one child over one request: a probe, or the clips of a span. Time in which
     the parent does not ask for the next clip is not counted."""
     memory_bytes: int
-    """Private memory of one child (RLIMIT_DATA), of which Python, numpy and FFmpeg take 65 MB."""
+    """Private memory of one child (RLIMIT_DATA), of which Python, numpy and FFmpeg take 80 MB."""
 
     def __post_init__(self) -> None:
         if not 0 < self.deadline_seconds < math.inf:
@@ -119,16 +119,15 @@ class DecoderClient:
 
     def close(self) -> None:
         """End the process and leave nothing of it behind."""
-        self._process.kill()
+        self.kill()
         self._process.wait()
         self._channel.close()
         self._stderr.close()
 
     def forget(self) -> None:
-        """Let go of a process that belongs to the process that this one was forked from."""
-        self._process.returncode = 0
-        self._channel.close()
-        self._stderr.close()
+        """Let go of a child of the process that this one was forked from."""
+        self._process.returncode = 0  # so that close() leaves the process alone
+        self.close()
 
     def probe(self, descriptor: int, video: VideoRef) -> Iterator[VideoInfo]:
         """Yield the one answer."""
@@ -171,7 +170,7 @@ class DecoderClient:
         except TimeoutError:
             raise self._deadline_exceeded() from None
         except ConnectionError:
-            raise self._died() from None
+            pass  # it has died; reading its answer finds out how, behind what it may have said before
 
     def _set_deadline(self, seconds: float) -> None:
         self._deadline_seconds = self._seconds_left = seconds
@@ -292,17 +291,13 @@ class DecoderClient:
         if status == -signal.SIGPROF:
             return self._deadline_exceeded()
         if status < 0:
-            known = {number.value: number.name for number in signal.Signals}
-            name = known.get(-status, str(-status))
+            name = next((known.name for known in signal.Signals if known == -status), str(-status))
             return DecoderFailedError("DecoderKilled", f"the decoder was killed by signal {name}")
-        return DecoderFailedError(
-            "DecoderDied", f"the decoder ended with exit status {status}: {self._last_words()}"
-        )
+        message = f"the decoder ended with exit status {status}: {self._last_words()}"
+        return DecoderFailedError("DecoderDied", message)
 
     def _last_words(self) -> str:
-        descriptor = self._stderr.fileno()
-        end = os.fstat(descriptor).st_size
-        text = os.pread(descriptor, _MAX_STDERR_BYTES, max(0, end - _MAX_STDERR_BYTES)).decode(
-            errors="replace"
-        )
-        return text.strip().rpartition("\n")[2][:_MAX_LAST_WORDS] or "nothing on its standard error"
+        size = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, size - _MAX_STDERR_BYTES))
+        text = self._stderr.read().decode(errors="replace").strip()
+        return text.rpartition("\n")[2][:_MAX_LAST_WORDS] or "nothing on its standard error"

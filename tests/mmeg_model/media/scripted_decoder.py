@@ -4,7 +4,7 @@ A script, with the arguments of `mmeg_model.media.decoder_process`. Keys of the 
     duration_ms: what probing finds.
     do, at_ms: what happens instead of the clip that starts at at_ms, or instead of probing if there is no at_ms.
     once: a file; what is to be done is done only if it is not there, and then it is.
-    answer: text to send, as Latin-1, instead of any answer; the process ends behind it.
+    seconds_per_clip: how long it takes to decode one.
     without: "picture" or "sound" or both.
     num_damaged_packets: of each clip.
 """
@@ -17,6 +17,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from mmeg_model.clip import Clip, num_frames_between
 from mmeg_model.media import decode, decoder_process, probe
 from mmeg_model.media.errors import MediaError
 
-answer, send = decoder_process._answer, decoder_process._send
+send = decoder_process._send
 stop_in_clip_at_ms = None
 
 
@@ -108,6 +109,7 @@ def scripted_decode_span(file, info, windows, *, on_damaged_packet):
     for start_ms, end_ms in windows:
         if script.get("at_ms") == start_ms:
             do(script)
+        time.sleep(script.get("seconds_per_clip", 0))
         for _ in range(script.get("num_damaged_packets", 0)):
             on_damaged_packet()
         t, value = num_frames_between(start_ms, end_ms), start_ms // 40 % 251
@@ -122,15 +124,6 @@ def scripted_decode_span(file, info, windows, *, on_damaged_packet):
         )
 
 
-def scripted_answer(request, file):
-    script = json.load(file)
-    file.seek(0)
-    if "answer" in script:
-        yield [script["answer"].encode("latin-1")]
-        raise ConnectionError("done")
-    yield from answer(request, file)
-
-
 def scripted_send(channel, message):
     if f'{{"clip": [{stop_in_clip_at_ms},'.encode() in bytes(message[0]):
         half = bytes(message[2])[: 1 << 20]
@@ -141,7 +134,7 @@ def scripted_send(channel, message):
 
 
 decode.decode_span, probe.probe = scripted_decode_span, scripted_probe
-decoder_process._answer, decoder_process._send = scripted_answer, scripted_send
+decoder_process._send = scripted_send
 
 if __name__ == "__main__":
     decoder_process.main()

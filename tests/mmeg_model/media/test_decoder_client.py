@@ -4,7 +4,9 @@ import dataclasses
 import json
 import struct
 import sys
+from contextlib import contextmanager
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -26,13 +28,108 @@ INFO = VideoInfo(
     rotation_degrees=0,
     audio_codec="aac",
 )
-TALKER = "import os, sys; os.write(fd := int(sys.argv[2]), bytes.fromhex('{ready}')); os.read(fd, 1 << 16); \
-os.write(fd, bytes.fromhex(sys.argv[1]))"
+TALKER = """
+import os, sys
+channel = int(sys.argv[3])
+os.write(channel, bytes.fromhex(sys.argv[1]))
+os.read(channel, 1 << 16)
+os.write(channel, bytes.fromhex(sys.argv[2]))
+"""
+
+
+def framed(text):
+    return struct.pack("!I", len(text)) + text
 
 
 def message(value):
-    text = json.dumps(value).encode()
-    return struct.pack("!I", len(text)) + text
+    return framed(json.dumps(value).encode())
+
+
+def info_message(**changes):
+    return message({"info": dataclasses.asdict(INFO) | changes})
+
+
+GOOD_ANSWER = info_message()
+
+
+@contextmanager
+def decoders_that_answer(answer):
+    """Decoders whose processes give one answer, whatever they are asked, and end."""
+    command = (sys.executable, "-I", "-S", "-c", TALKER, message({"ready": True}).hex(), answer.hex())
+    with Decoders(num_decoders=1, limits=LIMITS, command=command) as decoders:
+        yield decoders
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    path = tmp_path_factory.mktemp("videos") / "video"
+    path.touch()
+    return VideoRef(str(path))
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "what"),
+    [
+        (b"", "DecoderDied", "exit status 0: nothing on its standard error"),
+        (b"\0\0", "DecoderDied", "exit status 0"),
+        (message({"info": {}})[:-1], "DecoderDied", "exit status 0"),
+        (b"\xff\xff\xff\xff", "BadMessage", "a message of 4294967295 bytes"),
+        (framed(b""), "BadMessage", "a message of 0 bytes"),
+        (framed(b"\x80\x81"), "BadMessage", "no JSON object"),
+        (framed(b"[" * 60_000), "BadMessage", "no JSON object"),
+        (message([]), "BadMessage", "no JSON object"),
+        (message({}), "BadMessage", "other fields"),
+        (info_message(frames=1), "BadMessage", "other fields"),
+        (info_message(width="96"), "BadMessage", "width = '96'"),
+        (info_message(width=1 << 32), "BadMessage", "width = 4294967296"),
+        (info_message(duration_ms=0.5), "BadMessage", "duration_ms = 0.5"),
+        (info_message(duration_ms=True), "BadMessage", "duration_ms = True"),
+        (info_message(duration_ms=float("nan")), "BadMessage", "duration_ms = nan"),
+        (info_message(duration_ms=0), "BadMessage", "does not fit together: .* must be positive"),
+        (info_message(video_codec="\ud800"), "BadMessage", "no JSON object"),
+        (info_message(duration_ms=LONGEST_DURATION_MS + 1), "DurationOutOfRange", "after 24.8551 days"),
+        (message({"error": ["publish", "E", "m"]}), "BadMessage", "an error without"),
+        (message({"error": ["probe", "E"]}), "BadMessage", "an error without"),
+        (message({"error": ["probe", "E", []]}), "BadMessage", "an error without"),
+        (message({"error": ["probe", "E", "m"]}), "E", "m"),
+        (message({"out_of_memory": True}), "MemoryLimitExceeded", "128 MiB"),
+    ],
+    ids=lambda value: None if isinstance(value, bytes) else value,
+)
+def test_hostile_answer_to_a_probe(video, answer, error, what):
+    with (
+        decoders_that_answer(answer) as decoders,
+        pytest.raises(MediaError, match=f"^probe: {error}: .*{what}"),
+    ):
+        decoders.probe(video)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "what"),
+    [
+        ({"clip": [0, 6040], "has_frames": True, "damaged_packets": 0}, "BadMessage", r"\[0, 6000\] was due"),
+        ({"clip": [6000, 12000], "damaged_packets": 0}, "BadMessage", r"\[0, 6000\] was due"),
+        ({"damaged_packets": 0}, "BadMessage", r"\[0, 6000\] was due"),
+        ({"clip": [0, 6000], "damaged_packets": -1}, "BadMessage", "no number of damaged packets"),
+        ({"clip": [0, 6000], "damaged_packets": 1 << 31}, "BadMessage", "no number of damaged packets"),
+        ({"clip": [0, 6000], "has_frames": True, "damaged_packets": 0}, "DecoderDied", "exit status 0"),
+    ],
+)
+def test_hostile_answer_to_a_decode(video, answer, error, what):
+    with (
+        decoders_that_answer(message(answer)) as decoders,
+        pytest.raises(MediaError, match=f"^decode: {error}: .*{what}"),
+    ):
+        next(decoders.decode(video, INFO, [(0, 6_000), (6_000, 12_000)]))
+
+
+def test_masks_are_booleans_whatever_a_child_sends(video):
+    head = {"clip": [0, 40], "has_frames": True, "has_samples": False, "damaged_packets": 0}
+    answer = message(head) + b"\x02" + b"\x07" * (96 * 96 * 3) + message({"damaged_packets": 0})
+    with decoders_that_answer(answer) as decoders:
+        (clip,) = decoders.decode(video, INFO, [(0, 40)])
+    assert clip.frames_valid.view(np.uint8).tolist() == [1]
+    assert (clip.frames == 7).all()
 
 
 JSON = st.recursive(
@@ -44,29 +141,20 @@ FIELDS = st.sampled_from([field.name for field in dataclasses.fields(VideoInfo)]
 ANSWERS = st.one_of(
     st.binary(max_size=64),
     st.dictionaries(st.sampled_from(["info", "error", "clip", "out_of_memory"]), JSON).map(message),
-    st.dictionaries(FIELDS, JSON, min_size=1).map(
-        lambda changes: message({"info": dataclasses.asdict(INFO) | changes})
-    ),
+    st.dictionaries(FIELDS, JSON, min_size=1).map(lambda changes: info_message(**changes)),
     st.lists(st.sampled_from(["probe", "decode", "E", "m"]) | JSON, max_size=4).map(
         lambda texts: message({"error": texts})
     ),
 )
 
 
-GOOD_ANSWER = message({"info": dataclasses.asdict(INFO)})
-
-
 @given(ANSWERS)
 @example(GOOD_ANSWER)
 @settings(max_examples=40, deadline=None)
-def test_any_answer_is_an_error_or_fit_for_a_table(tmp_path_factory, answer):
-    path = tmp_path_factory.getbasetemp() / "any video"
-    path.touch()
-    talker = TALKER.format(ready=message({"ready": True}).hex())
-    command = (sys.executable, "-I", "-S", "-c", talker, answer.hex())
-    with Decoders(num_decoders=1, limits=LIMITS, command=command) as decoders:
+def test_any_answer_is_an_error_or_fit_for_a_table(video, answer):
+    with decoders_that_answer(answer) as decoders:
         try:
-            info = decoders.probe(VideoRef(str(path)))
+            info = decoders.probe(video)
         except MediaError as error:
             assert answer != GOOD_ANSWER
             json.dumps([error.stage, error.error, error.message], ensure_ascii=False).encode()
