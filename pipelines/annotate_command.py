@@ -117,22 +117,27 @@ def _annotate(inputs: list[str], options: AnnotateOptions) -> int:
     if options.plan_only:
         return _show_plan(found, read_completed(run.output, run.constants), options.limit)
 
-    _load_model(run)
+    with contextlib.closing(run.pool):
+        run.pool.shared().start()  # beside the model, which takes as long
+        _load_model(run)
+        return _run(run, found, started)
+
+
+def _run(run: LocalRun, found: list[Found], started: float) -> int:
+    """Annotate what is still to be done, and say what became of it."""
     summary = RunSummary()
     ended_early: Exception | None = None
     with _locked(run):
         completed = read_completed(run.output, run.constants)
         if num_orphans := remove_orphans(run.output):
             _say(f"removed {num_orphans} files of a run that died before it published them")
-        todo = list(still_to_do(found, completed, summary, limit=options.limit))
+        todo = list(still_to_do(found, completed, summary, limit=run.options.limit))
         if summary.num_other_versions:
             _say(
                 f"{summary.num_other_versions} videos have changed since they were annotated, and are left as they are"
             )
-        decoders = run.pool.shared()
-        decoders.start()
         progress = RunProgress(
-            decoders,
+            run.pool.shared(),
             num_bytes=sum(item.num_bytes for item in todo),
             num_videos=sum(item.video is not None for item in todo),
         )
@@ -141,7 +146,6 @@ def _annotate(inputs: list[str], options: AnnotateOptions) -> int:
                 run.run(todo, summary, on_slice=progress.start_slice, on_published=progress.end_slice)
             except Exception as error:  # whatever it is, the slices that were published stand
                 ended_early = error
-        run.pool.close()
     print(*summary.lines(run.output, seconds=time.monotonic() - started), sep="\n")
     if ended_early is not None:
         if not isinstance(ended_early, OSError):  # no surroundings that failed, but a bug: say where

@@ -1,8 +1,10 @@
 """The command `mmeg`."""
 
 import argparse
+import contextlib
+import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
 
@@ -11,7 +13,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     # Beam and torch take seconds to import: each command imports what it needs, when it is its turn.
     if arguments[:1] == ["annotate"]:
-        from pipelines.annotate_command import annotate
+        with _no_garbage():
+            from pipelines.annotate_command import annotate
 
         return annotate(arguments[1:])
 
@@ -26,6 +29,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     register(commands)
     parsed = parser.parse_args(arguments)
     return int(parsed.run(parsed) or 0)
+
+
+@contextlib.contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Do not look for garbage among what is imported, now or at exit: a second and more of start-up."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 if __name__ == "__main__":
