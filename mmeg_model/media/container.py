@@ -13,7 +13,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from mmeg_model.clip import FRAME_RATE_HZ
-from mmeg_model.media.errors import MediaError
+from mmeg_model.media.errors import MediaError, Stage
 
 FORMATS: Final = "aac,ac3,asf,avi,flac,flv,matroska,mov,mp3,mpeg,mpegts,mpegvideo,ogg,wav"
 """The demuxers that FFmpeg may choose from: none that follows a link or opens a socket."""
@@ -47,6 +47,41 @@ class Clock:
         return _divide(seconds.numerator * self._denominator, seconds.denominator * self._numerator)
 
 
+class Reader:
+    """The bytes of a file without its name, since by a name FFmpeg would choose demuxers and follow links.
+
+    A failure to read is kept: to FFmpeg, which would try again and again, it is the end of the file.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.seek = file.seek
+        self.tell = file.tell
+        self._read = file.read
+        self._failure: Exception | None = None
+
+    def read(self, size: int) -> bytes:
+        """Read at most `size` bytes; none at the end, and where reading fails."""
+        if self._failure is None:
+            try:
+                return self._read(size)
+            except (OSError, MemoryError, MediaError) as error:
+                self._failure = error
+        return b""
+
+    def raise_failure(self, stage: Stage) -> None:
+        """Raise what came instead of bytes, if anything did.
+
+        Raises:
+            MediaError: if the file could not be read.
+            MemoryError: if there was no memory to read it.
+        """
+        if isinstance(self._failure, OSError):
+            name = type(self._failure).__name__
+            raise MediaError(stage, name, f"the file cannot be read: {self._failure}") from self._failure
+        if self._failure is not None:
+            raise self._failure
+
+
 @dataclass(frozen=True)
 class Media:
     """An open container, and the one picture and the one sound stream that count."""
@@ -54,6 +89,7 @@ class Media:
     container: InputContainer
     video: VideoStream | None
     audio: AudioStream | None
+    reader: Reader
 
     def clock(self, stream: Stream) -> Clock:
         """The clock of one of the streams."""
@@ -68,26 +104,18 @@ def _divide(numerator: int, denominator: int) -> int:
     return rounded if numerator >= 0 else -rounded
 
 
-class _Unnamed:
-    """Bytes without a name: by a name, FFmpeg would choose demuxers and follow links."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.read = file.read
-        self.seek = file.seek
-        self.tell = file.tell
-
-
 def open_media(file: BinaryIO) -> Media:
     """Open a video or sound file; the caller closes `.container`.
 
     Raises:
-        MediaError: if it is none, or has neither a picture nor a sound.
+        MediaError: if it cannot be read, is none, or has neither a picture nor a sound.
         MemoryError: if the process is out of memory.
     """
+    file.seek(0)
+    reader = Reader(file)
     try:
-        file.seek(0)
         container = av.open(
-            _Unnamed(file),
+            reader,
             mode="r",
             options={
                 "format_whitelist": FORMATS,
@@ -100,9 +128,8 @@ def open_media(file: BinaryIO) -> Media:
     except MemoryError:
         raise
     except av.error.FFmpegError as error:
+        reader.raise_failure("open")
         raise MediaError("open", type(error).__name__, _why_not_openable(file, error)) from error
-    except OSError as error:
-        raise MediaError("open", type(error).__name__, f"the file cannot be read: {error}") from error
     # PyAV asks FFmpeg to make up missing stamps, which it gets wrong for B-frames in AVI.
     container.flags &= ~_GEN_PTS
     video = _choose([s for s in container.streams.video if not s.disposition & _NOT_A_PICTURE])
@@ -114,7 +141,7 @@ def open_media(file: BinaryIO) -> Media:
         raise MediaError(
             "probe", "NoStreams", "the file has neither a picture nor a sound that can be decoded"
         )
-    return Media(container, video, audio)
+    return Media(container, video, audio, reader)
 
 
 def usual_frame_seconds(stream: VideoStream) -> Fraction:
@@ -155,6 +182,6 @@ def _why_not_openable(file: BinaryIO, error: av.error.FFmpegError) -> str:
         return "an mp4 or mov file whose index (moov) is missing or broken: it was cut off or never finished"
     if isinstance(error, av.error.EOFError):
         return "the file ends within its header: it was cut off"
-    if isinstance(error, av.error.InvalidDataError):
+    if isinstance(error, (av.error.InvalidDataError, av.error.ArgumentError)):  # the latter: not in FORMATS
         return "not a video or sound file that FFmpeg recognises, or its header is broken"
     return f"FFmpeg cannot open the file: {error.strerror}"

@@ -17,7 +17,7 @@ from mmeg_model.media.container import Clock, Media, damage_skipped, usual_frame
 from mmeg_model.media.picture import Picture, StartedTooLateError
 from mmeg_model.media.probe import VideoInfo
 from mmeg_model.media.sound import Sound
-from mmeg_model.media.start import INTERLEAVED_MS, open_before
+from mmeg_model.media.start import INTERLEAVED_MS, PRE_ROLL_MS, open_before
 from mmeg_model.media.windows import Window
 
 _EARLIER_MS: Final = (
@@ -134,8 +134,8 @@ def decode_span(
         raise ValueError(f"windows must be neighbours, at least one, got {list(windows)}")
     clips = _Clips(windows)
     start_ms = windows[0][0]
-    video = info.video_codec is not None and (info.video_end_ms is None or info.video_end_ms > start_ms)
-    audio = info.audio_codec is not None and (info.audio_end_ms is None or info.audio_end_ms > start_ms)
+    video = info.video_codec is not None and _reaches(info.video_end_ms, start_ms)
+    audio = info.audio_codec is not None and _reaches(info.audio_end_ms, start_ms)
     for earlier_ms in _EARLIER_MS if video or audio else ():
         start = open_before(file, start_ms, video=video, audio=audio, keyframe_by_ms=start_ms - earlier_ms)
         is_beginning = start.is_beginning or earlier_ms == _EARLIER_MS[-1]
@@ -144,6 +144,11 @@ def decode_span(
             yield from _decode(start.packets, tracks, clips, windows, on_damaged_packet)
             break
     yield from clips.take_rest()
+
+
+def _reaches(stream_end_ms: int | None, start_ms: int) -> bool:
+    """Whether something may come of a stream at a time: its last packet may hold more than it says."""
+    return stream_end_ms is None or stream_end_ms + PRE_ROLL_MS > start_ms
 
 
 def _tracks(

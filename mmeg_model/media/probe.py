@@ -68,7 +68,7 @@ def probe(file: BinaryIO) -> VideoInfo:
     # Nothing of a container may be touched once it is closed, and not every format can be rewound.
     media = open_media(file)
     with closing(media.container):
-        video_end_ms, audio_end_ms = ends or _ends(media, demux(media))
+        video_end_ms, audio_end_ms = ends or _ends(media, demux(media, "probe"))
         if not video_end_ms and not audio_end_ms:
             raise MediaError(
                 "probe", "NoPackets", "the file has a header, but no picture and no sound follow it"
@@ -98,7 +98,13 @@ def _stated_ms(media: Media) -> int | None:
     streams = [stream for stream in (media.video, media.audio) if stream is not None]
     if media.container.format.name == "matroska,webm" and all(stream.duration for stream in streams):
         return None  # Matroska states none for a single stream: FFmpeg guessed them from the size of the file
-    return round(duration / 1000)
+    stated_ms = round(duration / 1000)
+    if media.container.format.name == "avi":
+        # FFmpeg shortens a file that was cut off; the header's own lengths, in units of the time base, remain.
+        stated_ms = max(
+            stated_ms, *(round(1000 * stream.frames * (stream.time_base or 0)) for stream in streams)
+        )
+    return stated_ms
 
 
 def _tail_ends(media: Media) -> tuple[int, int] | None:
@@ -109,7 +115,7 @@ def _tail_ends(media: Media) -> tuple[int, int] | None:
     video_end_ms = audio_end_ms = 0
     with damage_skipped():
         media.container.seek((media.container.start_time or 0) + duration - 1000 * _TAIL_MS)
-        video_end_ms, audio_end_ms = _ends(media, demux(media))
+        video_end_ms, audio_end_ms = _ends(media, demux(media, "probe"))
     if (media.video and not video_end_ms) or (media.audio and not audio_end_ms):
         return None
     if abs(max(video_end_ms, audio_end_ms) - duration / 1000) > _AGREES_MS:
@@ -160,7 +166,7 @@ def _ends(media: Media, packets: Iterator[Packet]) -> tuple[int, int]:
 
 def _first_matrix(media: Media) -> tuple[int, ...] | None:
     """The display matrix of the first frame that can be decoded."""
-    for packet in islice(demux(media), 500):
+    for packet in islice(demux(media, "probe"), 500):
         if packet.stream is media.video:
             with damage_skipped():
                 for frame in packet.decode():

@@ -1,16 +1,16 @@
 """Where to start reading, so that a time range alone decodes to what the whole file would give there."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import BinaryIO, Final
 
-import av
 from av.packet import Packet
 from av.stream import Discard
 
 from mmeg_model.media.container import Media, damage_skipped, open_media
-from mmeg_model.media.errors import MediaError
+from mmeg_model.media.errors import Stage
 
 ANCHOR_MS: Final = 10_000
 """Sound is placed anew by its stamps at the first packet of each 10 s (see `sound.Sound`)."""
@@ -26,23 +26,19 @@ SEEKABLE: Final = frozenset(
 _STEPS_BACK_MS: Final = (0, 2_000, 8_000, 32_000, 128_000)
 
 
-def demux(media: Media) -> Iterator[Packet]:
+def demux(media: Media, stage: Stage) -> Iterator[Packet]:
     """Packets of the two streams that count, to the end or to where the container is too broken to go on.
 
     Raises:
-        MediaError: if the file cannot be read.
+        MediaError: of this stage, if the file cannot be read.
     """
     streams = [stream for stream in (media.video, media.audio) if stream is not None]
-    try:
+    # PyAV ends with an IndexError where a stream turned up in mid-file.
+    with suppress(IndexError), damage_skipped():
         for packet in media.container.demux(*streams):
             if packet.size:  # an empty one would tell a decoder that this is the end
                 yield packet
-    except MemoryError:
-        raise
-    except (av.error.FFmpegError, IndexError):
-        return  # the IndexError is how PyAV ends where a stream turned up in mid-file
-    except OSError as error:
-        raise MediaError("decode", type(error).__name__, f"the file cannot be read: {error}") from error
+    media.reader.raise_failure(stage)
 
 
 @dataclass(frozen=True)
@@ -72,14 +68,14 @@ def open_before(file: BinaryIO, start_ms: int, *, video: bool, audio: bool, keyf
             return start
         media.container.close()
         media = _open(file, video=video, audio=audio)
-    packets = demux(media)
+    packets = demux(media, "decode")
     held = hold.read(media, packets)
     return Start(media, chain(held.packets, packets), is_beginning=not held.has_keyframe)
 
 
 def _open(file: BinaryIO, *, video: bool, audio: bool) -> Media:
     media = open_media(file)
-    media = Media(media.container, media.video if video else None, media.audio if audio else None)
+    media = replace(media, video=media.video if video else None, audio=media.audio if audio else None)
     for stream in media.container.streams:
         if stream not in (media.video, media.audio):
             stream.discard = Discard.all
@@ -97,7 +93,7 @@ def _seek_before(media: Media, hold: "_Hold") -> Start | None:
             break
         with damage_skipped():
             media.container.seek(media.clock(stream).stamp(target_ms - back_ms), stream=stream)
-            packets = demux(media)
+            packets = demux(media, "decode")
             held = hold.read(media, packets)
             has_sound = held.first_sound_ms is not None and held.first_sound_ms < hold.anchor_ms
             if last is not None and held.first_picture_ms != last.first_picture_ms:
