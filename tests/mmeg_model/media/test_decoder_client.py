@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import struct
 import sys
 from contextlib import contextmanager
@@ -102,6 +103,18 @@ def test_hostile_answer_to_a_probe(video, answer, error, what):
         pytest.raises(MediaError, match=f"^probe: {error}: .*{what}"),
     ):
         decoders.probe(video)
+
+
+def test_what_a_process_said_before_it_ended_is_heard(video):
+    answer = message({"error": ["probe", "E", "the last words"]})
+    speak = "import os, sys; os.write(int(sys.argv[2]), bytes.fromhex(sys.argv[1]))"
+    command = (sys.executable, "-I", "-S", "-c", speak, (message({"ready": True}) + answer).hex())
+    with Decoders(num_decoders=1, limits=LIMITS, command=command) as decoders:
+        decoders.start()
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(MediaError, match=r"^probe: E: the last words$"):
+            decoders.probe(video)
+        assert decoders.num_retries == 0
 
 
 @pytest.mark.parametrize(

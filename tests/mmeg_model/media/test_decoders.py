@@ -398,12 +398,18 @@ def test_start_starts_all_of_them_once(make_decoders):
     assert len(child_pids()) == 3
 
 
-def test_closing_ends_children_at_work(make_decoders, make_video):
-    decoders = make_decoders(num_decoders=2)
+@pytest.mark.parametrize("num_deaths_before", [0, 1])
+def test_closing_ends_children_at_work(make_decoders, make_video, num_deaths_before):
+    decoders = make_decoders(num_decoders=1)
     with ThreadPoolExecutor(1) as threads:
         clips = decoders.decode(make_video(do="block", at_ms=6_000), INFO, WINDOWS)
         next(clips)
         blocked = threads.submit(next, clips)
+        for _ in range(num_deaths_before):
+            (pid,) = child_pids()
+            os.kill(pid, signal.SIGKILL)
+            while child_pids() in ([], [pid]):
+                pass  # the next one is about to be started
         decoders.close()
         with pytest.raises(RuntimeError, match="the decoders are closed"):
             blocked.result()
