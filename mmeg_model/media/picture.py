@@ -72,33 +72,33 @@ class Picture:
 
         Raises:
             StartedTooLateError: at the first frame, if one before it is needed.
+            av.error.FFmpegError: if the frame before it cannot be scaled.
         """
         stamp = next((at for at in (frame.pts, frame.dts, self._shown_until) if at is not None), None)
         if stamp is None:
             return
         slot = self._clock.at(stamp, FRAME_RATE_HZ)
-        if self._shown is not None:
-            self._show_until(slot)
+        before, self._shown = self._shown, frame
+        self._shown_until = stamp + (frame.duration or self._usual_duration)
+        if before is not None:
+            self._show(before, until=slot)
         elif slot > self._next_slot and not self._is_beginning:
             raise StartedTooLateError(
                 f"the first frame belongs into slot {slot}, not by slot {self._next_slot}"
             )
         else:
             self._next_slot = max(self._next_slot, min(slot, self._end_slot))
-        self._shown = frame
-        self._shown_until = stamp + (frame.duration or self._usual_duration)
 
     def finish(self) -> None:
         """No more frames: the last one stands for its own duration."""
-        if self._shown_until is not None:
-            self._show_until(self._clock.at(self._shown_until, FRAME_RATE_HZ))
+        if self._shown is not None and self._shown_until is not None:
+            self._show(self._shown, until=self._clock.at(self._shown_until, FRAME_RATE_HZ))
         self._next_slot = self._end_slot
 
-    def _show_until(self, slot: int) -> None:
-        slot = min(slot, self._end_slot)
-        if self._shown is not None and slot > self._next_slot:
-            self._put(self._next_slot, slot, self._scaler.scale(self._shown))
-            self._next_slot = slot
+    def _show(self, frame: VideoFrame, *, until: int) -> None:
+        first, self._next_slot = self._next_slot, max(self._next_slot, min(until, self._end_slot))
+        if first < self._next_slot:
+            self._put(first, self._next_slot, self._scaler.scale(frame))
 
 
 class Scaler:

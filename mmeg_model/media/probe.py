@@ -11,12 +11,11 @@ from av.packet import Packet
 from mmeg_model.media.container import Media, damage_skipped, open_media, usual_frame_seconds
 from mmeg_model.media.errors import MediaError
 from mmeg_model.media.picture import display_matrix, rotation_degrees
-from mmeg_model.media.start import SEEKABLE, demux
+from mmeg_model.media.start import demux
 
 _TAIL_MS: Final = 5_000
 _AGREES_MS: Final = 1_000
 _JUMP_MS: Final = 10_000
-_INDEXED: Final = frozenset({"avi", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"})
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class VideoInfo:
 
 
 def probe(file: BinaryIO) -> VideoInfo:
-    """Look at a video's header and demux its tail, or all of it where its index cannot be trusted.
+    """Look at a video's header and demux its tail, or all of it where header and tail disagree.
 
     Raises:
         MediaError: if it is no video or sound file, or holds nothing that can be decoded.
@@ -73,7 +72,9 @@ def probe(file: BinaryIO) -> VideoInfo:
             raise MediaError(
                 "probe", "NoPackets", "the file has a header, but no picture and no sound follow it"
             )
-        width, height = (media.video.width, media.video.height) if media.video else (None, None)
+        width, height = (
+            (media.video.width or None, media.video.height or None) if media.video else (None, None)
+        )
         if clockwise in (90, 270):
             width, height = height, width
         return VideoInfo(
@@ -91,26 +92,28 @@ def probe(file: BinaryIO) -> VideoInfo:
 
 
 def _stated_ms(media: Media) -> int | None:
-    """The header's duration, if the container has an index."""
-    duration = media.container.duration
-    if media.container.format.name not in _INDEXED or not duration:
-        return None
+    """The header's duration of picture and sound, if the container has an index."""
     streams = [stream for stream in (media.video, media.audio) if stream is not None]
-    if media.container.format.name == "matroska,webm" and all(stream.duration for stream in streams):
-        return None  # Matroska states none for a single stream: FFmpeg guessed them from the size of the file
-    stated_ms = round(duration / 1000)
-    if media.container.format.name == "avi":
-        # FFmpeg shortens a file that was cut off; the header's own lengths, in units of the time base, remain.
-        stated_ms = max(
-            stated_ms, *(round(1000 * stream.frames * (stream.time_base or 0)) for stream in streams)
-        )
-    return stated_ms
+    duration_ms = round((media.container.duration or 0) / 1000)
+    match media.container.format.name:
+        case "mov,mp4,m4a,3gp,3g2,mj2":
+            # The container's own duration is also that of captions and chapters.
+            ends = [(s, (s.start_time or 0) + s.duration) for s in streams if s.duration]
+            return max((media.clock(s).at(end, 1000) for s, end in ends), default=duration_ms) or None
+        case "matroska,webm":
+            # It states none for a single stream: where all have one, FFmpeg guessed from the size of the file.
+            return None if all(stream.duration for stream in streams) else duration_ms or None
+        case "avi":
+            # FFmpeg shortens what was cut off; the lengths in the header, in units of the time base, remain.
+            lengths = (round(1000 * stream.frames * (stream.time_base or 0)) for stream in streams)
+            return max(duration_ms, *lengths) or None
+    return None
 
 
 def _tail_ends(media: Media) -> tuple[int, int] | None:
     """Where picture and sound end, from the tail alone; None if that cannot be told from it."""
     duration = media.container.duration
-    if media.container.format.name not in SEEKABLE or not duration or duration <= 1000 * _TAIL_MS:
+    if not duration or duration <= 1000 * _TAIL_MS:
         return None
     video_end_ms = audio_end_ms = 0
     with damage_skipped():
@@ -124,24 +127,27 @@ def _tail_ends(media: Media) -> tuple[int, int] | None:
 
 
 class _End:
-    """Where a stream ends. A lone packet far ahead of those around it has a damaged stamp, and is left out."""
+    """Where a stream ends: with the packet that is shown last.
+
+    A lone packet far ahead of those around it has a damaged stamp, and is left out.
+    """
 
     def __init__(self) -> None:
-        self._end_ms = 0
+        self._last = (0, 0)
         self._doubtful: tuple[int, int] | None = None
 
     def add(self, start_ms: int, end_ms: int) -> None:
         if self._doubtful is not None and start_ms > self._doubtful[0] - _JUMP_MS:
-            self._end_ms = self._doubtful[1]
+            self._last = self._doubtful
         self._doubtful = None
-        if start_ms > self._end_ms + _JUMP_MS:
+        if start_ms > self._last[1] + _JUMP_MS:
             self._doubtful = (start_ms, end_ms)
-        else:
-            self._end_ms = max(self._end_ms, end_ms, 1)
+        elif start_ms >= self._last[0]:
+            self._last = (start_ms, max(end_ms, 1))
 
     def get(self) -> int:
         """In ms, 0 if there was no packet."""
-        return self._end_ms if self._doubtful is None else self._doubtful[1]
+        return (self._doubtful or self._last)[1]
 
 
 def _ends(media: Media, packets: Iterator[Packet]) -> tuple[int, int]:

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from heapq import merge
 from itertools import chain
+from operator import itemgetter
 from typing import BinaryIO, Final
 
 from av.packet import Packet
@@ -17,11 +19,6 @@ ANCHOR_MS: Final = 10_000
 PRE_ROLL_MS: Final = 500
 INTERLEAVED_MS: Final = 10_000
 """How far behind the other stream's packets a packet may lie in a file."""
-
-SEEKABLE: Final = frozenset(
-    {"avi", "flac", "flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "mpegts", "wav"}
-)
-"""Formats whose stamps after a seek are those of a read from the start. The others are read from the start."""
 
 _STEPS_BACK_MS: Final = (0, 2_000, 8_000, 32_000, 128_000)
 
@@ -62,12 +59,11 @@ def open_before(file: BinaryIO, start_ms: int, *, video: bool, audio: bool, keyf
     """
     media = _open(file, video=video, audio=audio)
     hold = _Hold(start_ms=start_ms, keyframe_by_ms=keyframe_by_ms)
-    if media.container.format.name in SEEKABLE:
-        start = _seek_before(media, hold)
-        if start is not None:
-            return start
-        media.container.close()
-        media = _open(file, video=video, audio=audio)
+    start = _seek_before(media, hold)
+    if start is not None:
+        return start
+    media.container.close()
+    media = _open(file, video=video, audio=audio)
     packets = demux(media, "decode")
     held = hold.read(media, packets)
     return Start(media, chain(held.packets, packets), is_beginning=not held.has_keyframe)
@@ -126,12 +122,12 @@ class _Hold:
 
     def read(self, media: Media, packets: Iterator[Packet]) -> _Held:
         clocks = {stream.index: media.clock(stream) for stream in (media.video, media.audio) if stream}
-        pictures: list[Packet] = []
-        sounds: list[Packet] = []
+        pictures: list[tuple[int, Packet]] = []
+        sounds: list[tuple[int, Packet]] = []
         has_keyframe = False
         late_ms = INTERLEAVED_MS if media.video else 0
         first_ms: dict[int, int] = {}
-        for packet in packets:
+        for number, packet in enumerate(packets):
             stamp = packet.pts if packet.pts is not None else packet.dts
             at_ms = None if stamp is None else clocks[packet.stream_index].at(stamp, 1000)
             if at_ms is not None:
@@ -140,7 +136,7 @@ class _Hold:
                 if packet.is_keyframe and at_ms is not None and at_ms <= self.keyframe_by_ms:
                     has_keyframe = True
                     pictures.clear()
-                pictures.append(packet)
+                pictures.append((number, packet))
                 if (
                     packet.dts is not None
                     and clocks[packet.stream_index].at(packet.dts, 1000) >= self.start_ms
@@ -148,11 +144,11 @@ class _Hold:
                     break
             else:
                 if at_ms is None or at_ms >= self.anchor_ms - PRE_ROLL_MS:
-                    sounds.append(packet)
+                    sounds.append((number, packet))
             if at_ms is not None and at_ms >= self.start_ms + late_ms:
                 break
         return _Held(
-            sounds + pictures,
+            [packet for _, packet in merge(pictures, sounds, key=itemgetter(0))],
             has_keyframe,
             first_picture_ms=first_ms.get(media.video.index) if media.video else None,
             first_sound_ms=first_ms.get(media.audio.index) if media.audio else None,

@@ -182,6 +182,7 @@ ODDITIES = [
             seconds=8.0,
             video_start=Fraction(113, 10),
             audio="flac",
+            sample_rate_hz=44_100,
             audio_seconds=LONG,
         )
     ),

@@ -1,3 +1,4 @@
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from makers.ffmpeg_command import decode_with_ffmpeg, need_ffmpeg_command
-from makers.matrix import CASES, expected_numbers
+from makers.matrix import CASES, ODDITIES, Case, expected_numbers
 from makers.video import make_video, number_of, sound_at
 
 from mmeg_model.clip import FRAME_MS, SAMPLES_PER_FRAME, Clip
@@ -155,17 +156,10 @@ def test_agrees_with_the_ffmpeg_command(videos, case, tmp_path):
         assert loudness[0] == pytest.approx(loudness[1], rel=0.05)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-@settings(max_examples=6, deadline=None)
-@given(data=st.data())
-def test_a_part_alone_equals_the_cut_out_of_the_whole(videos, case, data):
-    path, info, whole = videos.path(case), videos.info(case), videos.whole(case)
-    num_slots = len(whole.frames_valid)
-    first = data.draw(st.integers(0, num_slots - 1), "first slot")
-    end_ms = data.draw(
-        st.integers(first * FRAME_MS + 1, min((first + 250) * FRAME_MS, info.duration_ms)), "end_ms"
-    )
-    part = decode(path, info, first * FRAME_MS, end_ms)
+def assert_part_equals_cut(videos: Videos, case: Case, start_ms: int, end_ms: int) -> None:
+    whole = videos.whole(case)
+    part = decode(videos.path(case), videos.info(case), start_ms, end_ms)
+    first = start_ms // FRAME_MS
     frames = slice(first, first + len(part.frames_valid))
     np.testing.assert_array_equal(part.frames_valid, whole.frames_valid[frames])
     np.testing.assert_array_equal(part.frames, whole.frames[frames])
@@ -176,6 +170,32 @@ def test_a_part_alone_equals_the_cut_out_of_the_whole(videos, case, data):
     else:
         for mine, cut in zip(_blocks(part.samples), _blocks(whole.samples[samples]), strict=True):
             assert _decibels(mine) == pytest.approx(_decibels(cut), abs=1)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@settings(max_examples=6, deadline=None)
+@given(data=st.data())
+def test_a_part_alone_equals_the_cut_out_of_the_whole(videos, case, data):
+    info = videos.info(case)
+    first = data.draw(st.integers(0, (info.duration_ms - 1) // FRAME_MS), "first slot")
+    last_ms = min((first + 250) * FRAME_MS, info.duration_ms)
+    end_ms = data.draw(st.integers(first * FRAME_MS + 1, last_ms), "end_ms")
+    assert_part_equals_cut(videos, case, first * FRAME_MS, end_ms)
+
+
+@pytest.mark.parametrize("case", ODDITIES, ids=str)
+def test_a_part_that_begins_where_a_stream_does_or_ends(videos, case):
+    info = videos.info(case)
+    edges_ms = {info.video_end_ms, info.audio_end_ms, *(round(1_000 * start) for start in _starts(case))}
+    for edge_ms in (edge_ms for edge_ms in edges_ms if edge_ms is not None and edge_ms > FRAME_MS):
+        for start_ms in range(edge_ms // FRAME_MS * FRAME_MS - FRAME_MS, edge_ms + 2 * FRAME_MS, FRAME_MS):
+            if start_ms < info.duration_ms:
+                assert_part_equals_cut(videos, case, start_ms, min(start_ms + 200, info.duration_ms))
+
+
+def _starts(case: Case) -> list[Fraction]:
+    gap = case.recipe.sound_gap or (0.0, 0.0)
+    return [case.recipe.video_start, case.recipe.audio_start, *map(Fraction, gap)]
 
 
 def _blocks(samples: np.ndarray) -> list[np.ndarray]:
