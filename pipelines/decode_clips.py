@@ -34,14 +34,6 @@ class Span:
     first_clip_index: int
     windows: tuple[Window, ...]
 
-    @property
-    def start_ms(self) -> int:
-        return self.windows[0][0]
-
-    @property
-    def end_ms(self) -> int:
-        return self.windows[-1][1]
-
 
 @dataclass(frozen=True)
 class DecoderPool:
@@ -121,18 +113,22 @@ class DecodeClips(beam.DoFn):
     def process(self, span: Span) -> Iterator[DecodedClip | TaggedPart]:
         num_done = 0
         empty: list[Clip] = []
+        cpu_seconds: list[float] = []
+        clips = self._pool.shared().decode(
+            span.video, span.info, span.windows, on_cpu_seconds=cpu_seconds.append
+        )
         try:
-            for clip in self._pool.shared().decode(span.video, span.info, span.windows):
+            for clip in clips:
                 clip_index = span.first_clip_index + num_done
                 num_done += 1
                 if clip.has_audio or clip.has_video:
-                    yield DecodedClip(span.video, clip_index, clip, decode_seconds=0.0)
+                    yield DecodedClip(span.video, clip_index, clip, cpu_seconds[-1])
                 else:
                     empty.append(clip)
         except MediaError as error:
-            lost = span.windows[num_done:]
-            failure = Failure.of(error, start_ms=lost[0][0], end_ms=lost[-1][1])
-            yield TaggedOutput(PARTS, VideoPart(span.video, failed_clips=len(lost), failures=(failure,)))
+            if lost := span.windows[num_done:]:  # else the file broke off behind what was wanted
+                failure = Failure.of(error, start_ms=lost[0][0], end_ms=lost[-1][1])
+                yield TaggedOutput(PARTS, VideoPart(span.video, failed_clips=len(lost), failures=(failure,)))
         if empty:
             message = (
                 f"neither picture nor sound could be decoded for {len(empty)} of {len(span.windows)} clips"

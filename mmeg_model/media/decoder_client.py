@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, cast, get_args, get_type_hints
+from typing import Any, Final, NamedTuple, cast, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,16 @@ class DecoderLimits:
             raise ValueError(
                 f"{self.memory_bytes = } must be at least {SMALLEST_MEMORY_BYTES} for a child to start"
             )
+
+
+class Delivery(NamedTuple):
+    """What a child says of one clip, or, without a clip, at the end of a request."""
+
+    clip: Clip | None
+    num_damaged_packets: int
+    """Since the delivery before."""
+    cpu_seconds: float
+    """What the child has spent since the delivery before."""
 
 
 class DecoderFailedError(Exception):
@@ -142,8 +152,8 @@ class DecoderClient:
         windows: Sequence[Window],
         *,
         clips_ahead: int,
-    ) -> Iterator[tuple[Clip | None, int]]:
-        """Yield the clips, and with each the packets damaged since the one before; last None with the rest of them.
+    ) -> Iterator[Delivery]:
+        """Yield the clips, and last a delivery without one.
 
         Up to clips_ahead finished clips wait in the child, and are lost if it dies.
         """
@@ -153,9 +163,8 @@ class DecoderClient:
             message = self._receive_message()
             if message.get("clip") != list(window):
                 raise self._bad_message(f"the clip {list(window)} was due")
-            num_damaged_packets = self._num_damaged_packets(message)
-            yield self._receive_clip(window, message), num_damaged_packets
-        yield None, self._num_damaged_packets(self._receive_message())
+            yield self._delivery(message, window)
+        yield self._delivery(self._receive_message(), None)
 
     def _ask(self, request: dict[str, Any], descriptor: int, video: VideoRef) -> None:
         if not self._is_ready:
@@ -249,11 +258,19 @@ class DecoderClient:
             raise MediaError("probe", "DurationOutOfRange", message)
         return info
 
-    def _num_damaged_packets(self, message: dict[str, Any]) -> int:
-        match message.get("damaged_packets"):
+    def _delivery(self, message: dict[str, Any], window: Window | None) -> Delivery:
+        num_damaged_packets, cpu_ms = (
+            self._number(message, "damaged_packets"),
+            self._number(message, "cpu_ms"),
+        )
+        clip = None if window is None else self._receive_clip(window, message)
+        return Delivery(clip, num_damaged_packets, cpu_ms / 1000)
+
+    def _number(self, message: dict[str, Any], name: str) -> int:
+        match message.get(name):
             case int(number) if 0 <= number <= _MAX_INT32:
                 return number
-        raise self._bad_message("no number of damaged packets")
+        raise self._bad_message(f"no number {name}")
 
     def _receive_clip(self, window: Window, message: dict[str, Any]) -> Clip:
         t = num_frames_between(*window)

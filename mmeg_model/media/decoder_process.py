@@ -16,6 +16,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -121,7 +122,7 @@ def _receive_request(channel: socket.socket) -> tuple[dict[str, Any], int]:
     return request, descriptors[0]
 
 
-def _clip_message(clip: "Clip", num_damaged_packets: int) -> list["ReadableBuffer"]:
+def _clip_message(clip: "Clip", num_damaged_packets: int, cpu_ms: int) -> list["ReadableBuffer"]:
     import numpy as np
 
     arrays: list[np.ndarray] = []
@@ -135,6 +136,7 @@ def _clip_message(clip: "Clip", num_damaged_packets: int) -> list["ReadableBuffe
         "has_frames": has_frames,
         "has_samples": has_samples,
         "damaged_packets": num_damaged_packets,
+        "cpu_ms": cpu_ms,
     }
     return [encode_message(head), *(np.ascontiguousarray(array).data.cast("B") for array in arrays)]
 
@@ -146,6 +148,7 @@ def _answer(request: dict[str, Any], file: BinaryIO) -> Iterator[list["ReadableB
     from mmeg_model.media.probe import VideoInfo, probe
 
     num_damaged_packets = 0
+    cpu_before = time.process_time()
 
     def on_damaged_packet() -> None:
         nonlocal num_damaged_packets
@@ -160,10 +163,11 @@ def _answer(request: dict[str, Any], file: BinaryIO) -> Iterator[list["ReadableB
         windows = [(start_ms, end_ms) for start_ms, end_ms in request["windows"]]
         info = VideoInfo(**request["info"])
         for clip in decode_span(file, info, windows, on_damaged_packet=on_damaged_packet):
-            message = _clip_message(clip, num_damaged_packets)
-            num_damaged_packets = 0
+            cpu = time.process_time()
+            message = _clip_message(clip, num_damaged_packets, round(1000 * (cpu - cpu_before)))
+            num_damaged_packets, cpu_before = 0, cpu
             yield message
-        yield [encode_message({"damaged_packets": num_damaged_packets})]
+        yield [encode_message({"damaged_packets": num_damaged_packets, "cpu_ms": 0})]
     except MediaError as error:
         texts = [error.stage, error.error, error.message[:_MAX_TEXT]]
         yield [encode_message({"error": [text.encode(errors="replace").decode() for text in texts]})]

@@ -16,6 +16,7 @@ from mmeg_model.media.decoder_client import (
     DecoderClient,
     DecoderFailedError,
     DecoderLimits,
+    Delivery,
 )
 from mmeg_model.media.errors import MediaError, Stage
 from mmeg_model.media.probe import VideoInfo
@@ -108,8 +109,21 @@ class Decoders:
             self.probed_ms += info.duration_ms
         return info
 
-    def decode(self, video: VideoRef, info: VideoInfo, windows: Sequence[Window]) -> Iterator[Clip]:
+    def decode(
+        self,
+        video: VideoRef,
+        info: VideoInfo,
+        windows: Sequence[Window],
+        *,
+        on_cpu_seconds: Callable[[float], None] = lambda _: None,
+    ) -> Iterator[Clip]:
         """Decode neighbouring windows of a local video, as `mmeg_model.media.decode.decode_span`.
+
+        Args:
+            video: where it lies.
+            info: what `probe` found.
+            windows: time ranges [start_ms, end_ms).
+            on_cpu_seconds: called before each clip with the processor time that its decoding took.
 
         Raises:
             MediaError: if it cannot be opened or decoded, or its decoder failed twice; after the clips before.
@@ -117,18 +131,19 @@ class Decoders:
         """
         left = list(windows)
 
-        def ask(child: DecoderClient, descriptor: int, clips_ahead: int) -> Iterator[tuple[Clip | None, int]]:
+        def ask(child: DecoderClient, descriptor: int, clips_ahead: int) -> Iterator[Delivery]:
             if not left:
                 return iter(())
             return child.decode(descriptor, video, info, tuple(left), clips_ahead=clips_ahead)
 
         with closing(self._answers("decode", video, ask)) as answers:
-            for clip, num_damaged_packets in answers:
+            for clip, num_damaged_packets, cpu_seconds in answers:
                 with self._lock:
                     self.num_damaged_packets += num_damaged_packets
                     self.decoded_ms += clip.end_ms - clip.start_ms if clip else 0
                 if clip:
                     del left[0]
+                    on_cpu_seconds(cpu_seconds)
                     yield clip
 
     def _answers(

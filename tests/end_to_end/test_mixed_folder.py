@@ -69,6 +69,9 @@ def test_every_input_has_its_outcome(mixed_folder: Path, tmp_path: Path, annotat
 def test_clips_say_what_they_really_had(mixed_folder: Path, tmp_path: Path, annotate) -> None:
     names = ("whole.mp4", "sound.flac", "silent.mkv", "short.mkv")
     assert annotate(*(mixed_folder / name for name in names), output=tmp_path, num_inputs=4) == 0
+    videos = by_name(read(tmp_path, "videos"))
+    assert videos["whole.mp4"]["decode_seconds"] > 0.01, "14 s of picture take the processor's time"
+    assert videos["whole.mp4"]["inference_seconds"] > 0
     rows = sorted(read(tmp_path, "annotations"), key=lambda row: (row["video_uri"], row["clip_index"]))
     clips = [
         (os.path.basename(r["video_uri"]), r["start_seconds"], r["end_seconds"], r["modalities"])

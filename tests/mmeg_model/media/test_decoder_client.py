@@ -123,9 +123,10 @@ def test_what_a_process_said_before_it_ended_is_heard(video):
         ({"clip": [0, 6040], "has_frames": True, "damaged_packets": 0}, "BadMessage", r"\[0, 6000\] was due"),
         ({"clip": [6000, 12000], "damaged_packets": 0}, "BadMessage", r"\[0, 6000\] was due"),
         ({"damaged_packets": 0}, "BadMessage", r"\[0, 6000\] was due"),
-        ({"clip": [0, 6000], "damaged_packets": -1}, "BadMessage", "no number of damaged packets"),
-        ({"clip": [0, 6000], "damaged_packets": 1 << 31}, "BadMessage", "no number of damaged packets"),
-        ({"clip": [0, 6000], "has_frames": True, "damaged_packets": 0}, "DecoderDied", "exit status 0"),
+        ({"clip": [0, 6000], "damaged_packets": -1}, "BadMessage", "no number damaged_packets"),
+        ({"clip": [0, 6000], "damaged_packets": 1 << 31}, "BadMessage", "no number damaged_packets"),
+        ({"clip": [0, 6000], "damaged_packets": 0, "cpu_ms": 0.5}, "BadMessage", "no number cpu_ms"),
+        ({"clip": [0, 6000], "has_frames": True, "damaged_packets": 0, "cpu_ms": 1}, "DecoderDied", "exit status 0"),
     ],
 )
 def test_hostile_answer_to_a_decode(video, answer, error, what):
@@ -137,8 +138,8 @@ def test_hostile_answer_to_a_decode(video, answer, error, what):
 
 
 def test_masks_are_booleans_whatever_a_child_sends(video):
-    head = {"clip": [0, 40], "has_frames": True, "has_samples": False, "damaged_packets": 0}
-    answer = message(head) + b"\x02" + b"\x07" * (96 * 96 * 3) + message({"damaged_packets": 0})
+    head = {"clip": [0, 40], "has_frames": True, "has_samples": False, "damaged_packets": 0, "cpu_ms": 1}
+    answer = message(head) + b"\x02" + b"\x07" * (96 * 96 * 3) + message({"damaged_packets": 0, "cpu_ms": 0})
     with decoders_that_answer(answer) as decoders:
         (clip,) = decoders.decode(video, INFO, [(0, 40)])
     assert clip.frames_valid.view(np.uint8).tolist() == [1]

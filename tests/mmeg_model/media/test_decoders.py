@@ -113,7 +113,11 @@ def test_counters(make_decoders, make_video):
     video = make_video(num_damaged_packets=3)
     decoders.probe(video)
     assert decoders.probed_ms == DURATION_MS
-    for num_clips, clip in enumerate(decoders.decode(video, INFO, WINDOWS), start=1):
+    cpu_seconds = []
+    clips = decoders.decode(video, INFO, WINDOWS, on_cpu_seconds=cpu_seconds.append)
+    for num_clips, clip in enumerate(clips, start=1):
+        assert len(cpu_seconds) == num_clips
+        assert 0 <= cpu_seconds[-1] < 60
         assert decoders.decoded_ms == clip.end_ms
         assert decoders.num_damaged_packets == 3 * num_clips
     assert decoders.num_retries == 0
