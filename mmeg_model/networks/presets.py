@@ -9,6 +9,7 @@ from torch import nn
 
 from mmeg_model.nearest import unknown
 from mmeg_model.networks.compact import CompactConfig, CompactNetwork
+from mmeg_model.networks.paper import PaperConfig, PaperNetwork
 
 
 class Preset(NamedTuple):
@@ -19,7 +20,7 @@ class Preset(NamedTuple):
 
 
 PRESETS: Final[Mapping[str, Preset]] = types.MappingProxyType(
-    {"compact": Preset(CompactConfig, CompactNetwork)}
+    {"compact": Preset(CompactConfig, CompactNetwork), "paper": Preset(PaperConfig, PaperNetwork)}
 )
 
 
