@@ -8,6 +8,7 @@ seconds sound alike, so that a shift of any length shows.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from av.audio.frame import AudioFrame
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 
 NUM_BITS = 12
 CORNERS = {0: True, 3: False, 12: False, 15: False}
@@ -71,6 +73,7 @@ def frame_times(recipe: Recipe) -> list[Fraction]:
     return [recipe.video_start + k / recipe.frame_rate for k in range(num_frames)]
 
 
+@lru_cache(maxsize=1_500)
 def frame_with_number(number: int, *, width: int, height: int) -> np.ndarray:
     """RGB, (height, width, 3)."""
     white = dict(CORNERS)
@@ -158,12 +161,14 @@ def _encode_video(output: Any, recipe: Recipe) -> Iterator[Packet]:
 
     def encode() -> Iterator[Packet]:
         unit = stream.codec_context.time_base
+        reformatter = VideoReformatter()
         times = recipe.frame_times or [
             k / recipe.frame_rate for k in range(int(recipe.seconds * recipe.frame_rate))
         ]
         for number, time in enumerate(times):
             rgb = _turned_back(frame_with_number(number, width=recipe.width, height=recipe.height), recipe)
-            frame = VideoFrame.from_ndarray(rgb, "rgb24").reformat(format=recipe.pixel_format)
+            frame = VideoFrame.from_ndarray(rgb, "rgb24")
+            frame = reformatter.reformat(frame, format=recipe.pixel_format, threads=1)
             frame.time_base = unit
             frame.pts = round(time / unit)
             yield from _shifted(stream.encode(frame), recipe.video_start)
