@@ -14,7 +14,6 @@ from mmeg_model.media.picture import display_matrix, rotation_degrees
 from mmeg_model.media.start import demux
 
 _TAIL_MS: Final = 5_000
-_AGREES_MS: Final = 1_000
 _JUMP_MS: Final = 10_000
 
 
@@ -53,7 +52,7 @@ class VideoInfo:
 
 
 def probe(file: BinaryIO) -> VideoInfo:
-    """Look at a video's header and demux its tail, or all of it where header and tail disagree.
+    """Look at a video's header and demux its tail, or all of it where the tail lacks a stream.
 
     Raises:
         MediaError: if it is no video or sound file, or holds nothing that can be decoded.
@@ -120,8 +119,6 @@ def _tail_ends(media: Media) -> tuple[int, int] | None:
         media.container.seek((media.container.start_time or 0) + duration - 1000 * _TAIL_MS)
         video_end_ms, audio_end_ms = _ends(media, demux(media, "probe"))
     if (media.video and not video_end_ms) or (media.audio and not audio_end_ms):
-        return None
-    if abs(max(video_end_ms, audio_end_ms) - duration / 1000) > _AGREES_MS:
         return None
     return video_end_ms, audio_end_ms
 
