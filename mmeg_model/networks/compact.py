@@ -18,9 +18,9 @@ class CompactConfig:
 
     audio: AudioConfig = field(default_factory=AudioConfig)
     video: VideoConfig = field(default_factory=VideoConfig)
-    num_features: int = 128
+    num_features: int = 256
     """Of the vector that each modality gives and that the heads read."""
-    dropout: float = 0.3
+    dropout: float = 0.5
 
 
 class CompactNetwork(nn.Module):

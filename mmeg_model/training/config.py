@@ -20,11 +20,11 @@ class TrainingConfig:
     weighting: str = "uniform"
     weighting_arguments: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
-    num_epochs: int = 40
+    num_epochs: int = 24
     clips_per_epoch: int = 1024
     """Drawn with replacement, see `mmeg_model.training.sampling`."""
     batch_size: int = 32
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     """The highest of the schedule, which rises over a tenth of the training and falls to 0 as a cosine."""
     weight_decay: float = 1e-2
     max_gradient_norm: float = 1.0
@@ -34,6 +34,8 @@ class TrainingConfig:
     """Epochs without a better validation loss before the training ends."""
     crop_seconds: float = 4.0
     """A longer clip is cut to a random part of this length."""
+    augmentation: float = 0.3
+    """How often a clip is changed by `mmeg_model.training.augmentation`; 0 is never, 1 always."""
     modality_dropout: float = 0.3
     """How often a clip with sound and picture loses its sound, and as often its picture."""
 
@@ -50,6 +52,8 @@ class TrainingConfig:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if not 0 <= self.modality_dropout <= 0.5:
             raise ValueError(f"modality_dropout must be in [0, 0.5], got {self.modality_dropout}")
+        if not 0 <= self.augmentation <= 1:
+            raise ValueError(f"augmentation must be in [0, 1], got {self.augmentation}")
         if not 0 <= self.average_decay < 1:
             raise ValueError(f"average_decay must be in [0, 1), got {self.average_decay}")
 

@@ -45,7 +45,8 @@ def training_batches(
         clips = [
             drop_modality(crop(clip, max_frames, random), config.modality_dropout, random) for clip in clips
         ]
-        yield pad([augment(clip, random) for clip in clips]), label_tensors(batch)
+        clips = [augment(clip, random) if random.random() < config.augmentation else clip for clip in clips]
+        yield pad(clips), label_tensors(batch)
 
 
 def label_tensors(utterances: Sequence[Utterance]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from mmeg_model.clip import FRAME_MS, SAMPLES_PER_FRAME, Clip, pad
 from mmeg_model.labels import LABELS_BY_TASK
 from mmeg_model.networks.presets import build
 
-SIZES = {"num_features": 16, "audio": {"channels": [4, 4]}, "video": {"channels": [4, 4]}}
+SIZES = {"num_features": 16, "video": {"channels": [4, 4]}}
 TEMPERATURES = {"emotion": 2.0, "gender": 0.5}
 
 

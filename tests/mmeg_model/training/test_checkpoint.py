@@ -7,7 +7,7 @@ import torch
 from mmeg_model.training.checkpoint import load_checkpoint, save_checkpoint
 from mmeg_model.training.config import TrainingConfig
 
-CONFIG = TrainingConfig(num_epochs=3, sizes={"audio": {"channels": [4, 8]}})
+CONFIG = TrainingConfig(num_epochs=3, sizes={"video": {"channels": [4, 8]}})
 
 
 def test_comes_back_without_running_code(tmp_path: Path):

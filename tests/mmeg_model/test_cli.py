@@ -1,0 +1,71 @@
+import argparse
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from mmeg_model.bundle_identity import BUNDLED
+from mmeg_model.cli import register
+from mmeg_model.corpora.synthetic import write_corpus
+
+
+def run(*arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    register(parser.add_subparsers(required=True))
+    given = parser.parse_args(arguments)
+    return given.run(given)
+
+
+def test_synth_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    corpus = tmp_path / "synthetic"
+    assert run("synth", str(corpus), "--videos", "8", "--seconds", "0.5") == 0
+    assert capsys.readouterr().out.splitlines() == [str(path) for path in sorted(corpus.glob("*.mp4"))]
+
+    command = (
+        "evaluate",
+        str(BUNDLED),
+        "--data",
+        str(tmp_path),
+        "--corpora",
+        "synthetic",
+        "--cache",
+        str(tmp_path / "c"),
+    )
+    assert run(*command, "--json") == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert [(f["task"], f["modalities"], f["num_clips"]) for f in figures] == [
+        (task, modalities, 8)
+        for task in ("emotion", "gender")
+        for modalities in ("audio", "audio+video", "video")
+    ]
+
+    assert run(*command, "--speakers", "synthetic-01") == 0
+    table = capsys.readouterr().out
+    assert "| emotion | synthetic | audio | 4, 1 |" in table
+
+
+def test_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_corpus(tmp_path / "synthetic", num_videos=8, seconds=0.4)
+    (tmp_path / "run.toml").write_text(
+        'data = "."\ncorpora = ["synthetic"]\noutput = "out"\nname = "tiny"\nvalidation_folds = 2\ncache = "c"\n'
+        "[training]\nnum_epochs = 1\nclips_per_epoch = 4\nbatch_size = 4\n"
+    )
+    assert run("train", str(tmp_path / "run.toml")) == 0
+    assert (Path(capsys.readouterr().out.strip()) / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["train", "{0}/missing.toml"], r"mmeg train: .*No such file"),
+        (["evaluate", "{0}", "--data", "{0}", "--corpora", "synthetic"], r"mmeg evaluate: .* is no bundle"),
+        (["evaluate", str(BUNDLED), "--data", "{0}", "--corpora", "x"], r"mmeg evaluate: unknown corpus 'x'"),
+        (["synth", "{0}", "--videos", "0"], r"mmeg synth: num_videos = 0 .* must be at least 1"),
+    ],
+)
+def test_what_cannot_start(
+    command: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run(*(part.format(tmp_path) for part in command)) == 2
+    assert re.search(message, capsys.readouterr().err)

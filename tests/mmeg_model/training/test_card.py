@@ -1,0 +1,109 @@
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mmeg_model.corpora.utterance import Utterance
+from mmeg_model.evaluation.report import Figures
+from mmeg_model.training.card import CardFacts, card, license_text
+from mmeg_model.training.config import TrainingConfig
+
+FIGURES = Figures(
+    task="emotion",
+    corpus="emodb-speech",
+    modalities="audio",
+    num_clips=40,
+    num_speakers=8,
+    unweighted_average_recall=0.6789,
+    interval=(0.6012, 0.7499),
+    unweighted_average_recall_per_speaker=(0.6501, 0.1201),
+    chance=0.25,
+    accuracy=0.7012,
+    constant_accuracy=0.3759,
+    negative_log_likelihood=0.8765,
+    calibration_error=0.0512,
+)
+
+
+def utterance(corpus: str, name: str, speaker: str) -> Utterance:
+    return Utterance(Path(corpus) / name, corpus, f"{corpus}/{name}", speaker, "anger", "female")
+
+
+def facts(*utterances: Utterance) -> CardFacts:
+    return CardFacts(
+        name="small",
+        config=TrainingConfig(num_epochs=17),
+        num_weights=123_456,
+        utterances=utterances,
+        excluded={"emodb-speech: emotion L outside the four": 3},
+        num_folds=6,
+        figures=[FIGURES],
+        validation_speakers=["emodb-03"],
+        temperatures={"emotion": 1.234, "gender": 0.9},
+        epoch=9,
+    )
+
+
+EMODB = utterance("emodb-speech", "03a01Wa.flac", "emodb-03")
+RAVDESS = utterance("ravdess-speech", "03-01-05-01-01-01-02.flac", "ravdess-02")
+CLIP = utterance("javanese-av", "01-01-06_01.mp4", "javanese-01")
+
+
+def header(text: str) -> dict:
+    return yaml.safe_load(re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)[1])
+
+
+def test_header_holds_licence_and_figures():
+    found = header(card(facts(EMODB, RAVDESS)))
+    assert found["license"] == "cc-by-nc-sa-4.0"
+    (model,) = found["model-index"]
+    (result,) = model["results"]
+    assert model["name"] == "small"
+    assert result["dataset"]["name"] == "emodb-speech"
+    assert [(metric["type"], metric["value"]) for metric in result["metrics"]] == [
+        ("unweighted_average_recall", 0.679)
+    ]
+
+
+def test_figures_stand_next_to_chance():
+    assert (
+        "| emotion | emodb-speech | audio | 40, 8 | **0.679** [0.601, 0.750] | 0.25 "
+        "| 0.650 ± 0.120 | 0.701 (0.376) | 0.88 | 0.051 |"
+    ) in card(facts(EMODB))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "123,456 weights",
+        "perceived emotion: neutral, anger, happiness, sadness",
+        "perceived gender: female, male",
+        "| 1 | 1 | 1 anger | 1 female | free for research |",
+        "3 (emodb-speech: emotion L outside the four)",
+        "num_epochs: 17",
+        "epoch 9",
+        "(emodb-03)",
+        "emotion 1.23, gender 0.90",
+        "6-fold cross-validation over speakers",
+        "the faces of 1 people",
+        "Languages: German, Javanese.",
+        "Article 5(1)(f)",
+        "at work or in education",
+        "it has no test figure of its own",
+    ],
+)
+def test_what_a_reader_must_find(said: str):
+    assert said in card(facts(EMODB, CLIP))
+
+
+def test_one_corpus_binds_the_weights():
+    assert "CC BY-NC-SA 4.0): not for commercial use" in license_text(facts(EMODB, RAVDESS))
+    assert "Legal code: https://creativecommons.org/licenses/by-nc-sa/4.0/legalcode" in card(facts(RAVDESS))
+
+
+def test_without_it_nothing_is_added_to_the_terms_of_the_others():
+    text = license_text(facts(EMODB, CLIP))
+    assert "CC BY-NC-SA" not in text
+    assert "free for research" in text
+    assert header(card(facts(EMODB)))["license"] == "other"
