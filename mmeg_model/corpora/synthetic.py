@@ -1,7 +1,7 @@
 """A small corpus of shapes and tones with known labels, as real media files: for demonstrations and tests.
 
-Colour and tempo tell the emotion, the shape and the pitch of the tone the perceived gender; a speaker has a
-pitch and a size of its own. Nobody is in it and nothing is to be learned from it about people.
+Colour and tempo tell the emotion; the shape, the ground behind it and the pitch of the tone the perceived
+gender; a speaker has a pitch and a size of its own. Nobody is in it and nothing is to be learned from it about people.
 """
 
 import csv
@@ -35,6 +35,7 @@ _COLOURS: Final = {
 }
 _BEATS_PER_SECOND: Final = {"neutral": 2.0, "anger": 8.0, "happiness": 4.0, "sadness": 1.0}
 _PITCH_HZ: Final = {"female": 440.0, "male": 180.0}
+_GROUNDS: Final = {"female": (30, 70, 30), "male": (80, 30, 80)}
 
 
 _Timed = tuple[float, av.VideoFrame | av.AudioFrame]
@@ -114,7 +115,7 @@ def _write_video(path: Path, person: _Person, seconds: float, *, phase: float) -
 
 
 def _pictures(person: _Person, seconds: float, phase: float) -> Iterator[_Timed]:
-    """A shape that swings from side to side on a dim background."""
+    """A shape that swings from side to side on a plain ground."""
     y, x = np.mgrid[:_HEIGHT, :_WIDTH] / _HEIGHT
     for number in range(round(seconds * _FRAME_RATE_HZ)):
         beat = _BEATS_PER_SECOND[person.emotion] * number / _FRAME_RATE_HZ / 4 + phase
@@ -123,7 +124,7 @@ def _pictures(person: _Person, seconds: float, phase: float) -> Iterator[_Timed]
             inside = dx**2 + dy**2 < person.radius**2
         else:
             inside = np.maximum(abs(dx), abs(dy)) < person.radius
-        picture = np.full((_HEIGHT, _WIDTH, 3), 30, np.uint8)
+        picture = np.full((_HEIGHT, _WIDTH, 3), _GROUNDS[person.perceived_gender], np.uint8)
         picture[inside] = _COLOURS[person.emotion]
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
         frame.pts, frame.time_base = number, Fraction(1, _FRAME_RATE_HZ)

@@ -15,6 +15,7 @@ import torch
 from mmeg_model.bundle import save
 from mmeg_model.corpora import CORPORA, read_corpora
 from mmeg_model.corpora.decoded import default_cache
+from mmeg_model.corpora.utterance import Utterance
 from mmeg_model.evaluation.predictions import Predictions, join, predict
 from mmeg_model.evaluation.report import as_table, report
 from mmeg_model.labels import LABELS_BY_TASK
@@ -24,8 +25,6 @@ from mmeg_model.training.config import TrainingConfig
 from mmeg_model.training.loop import Trained, train
 
 NAME = "mmeg-compact"
-VALIDATION_FOLDS = 6
-"""One in so many training-side speakers decides when to stop and how to calibrate."""
 CORPORA_OF_PEOPLE = tuple(name for name in CORPORA if name != "synthetic")
 
 
@@ -44,6 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--cache", type=Path, default=default_cache(), help="for decoded clips")
     parser.add_argument("--folds", type=int, default=6, help="of the cross-validation over speakers")
+    parser.add_argument(
+        "--validation-folds",
+        type=int,
+        default=6,
+        help="one in so many training-side speakers decides when to stop and how to calibrate",
+    )
     parser.add_argument("--epochs", type=int, default=TrainingConfig.num_epochs)
     parser.add_argument("--clips-per-epoch", type=int, default=TrainingConfig.clips_per_epoch)
     parser.add_argument(
@@ -57,11 +62,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{len(reading.utterances)} utterances; left out: {dict(reading.excluded) or 'none'}", file=sys.stderr
     )
     folds = speaker_folds(reading.utterances, given.folds, seed=config.seed)
-    shipped_split = speaker_folds(reading.utterances, VALIDATION_FOLDS, seed=config.seed + 1)[0]
+    shipped_split = speaker_folds(reading.utterances, given.validation_folds, seed=config.seed + 1)[0]
     # Each training has a process and a thread of its own: networks as small as these gain little from more.
     with ProcessPoolExecutor(given.jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         tests = [
-            pool.submit(_test_fold, config, fold, given.folder / f"fold-{number}", given.cache)
+            pool.submit(
+                _test_fold,
+                config,
+                speaker_folds(fold.train, given.validation_folds, seed=config.seed)[0],
+                fold.test,
+                given.folder / f"fold-{number}",
+                given.cache,
+            )
             for number, fold in enumerate(folds)
         ]
         trained = pool.submit(
@@ -87,13 +99,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _test_fold(config: TrainingConfig, fold: Split, folder: Path, cache: Path) -> dict[str, Predictions]:
+def _test_fold(
+    config: TrainingConfig, validation: Split, tested: Sequence[Utterance], folder: Path, cache: Path
+) -> dict[str, Predictions]:
     """Train without the speakers of a fold, and predict them; calibrated on yet others."""
-    inner = speaker_folds(fold.train, VALIDATION_FOLDS, seed=config.seed)[0]
-    trained = train(config, inner, folder=folder, cache=cache)
+    for side in (validation.train, validation.test):
+        Split(side, tuple(tested))  # refuses a leak
+    trained = train(config, validation, folder=folder, cache=cache)
     return {
         task: replace(of_task, logits=of_task.logits / trained.temperatures[task])
-        for task, of_task in predict(trained.network, fold.test, cache=cache).items()
+        for task, of_task in predict(trained.network, tested, cache=cache).items()
     }
 
 

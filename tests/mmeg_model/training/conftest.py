@@ -1,8 +1,15 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from mmeg_model.corpora.synthetic import write_corpus
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Networks this small are slower on several threads, and far slower where others use the cores too."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -16,11 +16,18 @@ from mmeg_model.training.loop import balanced_loss, train
 
 TINY = {
     "num_features": 32,
-    "video": {"channels": [8, 16, 16, 16]},
+    "video": {"channels": [8, 16, 16, 32]},
     "dropout": 0.0,
 }
 CONFIG = TrainingConfig(
-    sizes=TINY, num_epochs=8, clips_per_epoch=128, batch_size=16, learning_rate=0.01, average_decay=0.8
+    sizes=TINY,
+    num_epochs=8,
+    clips_per_epoch=128,
+    batch_size=8,
+    learning_rate=0.005,
+    average_decay=0.8,
+    augmentation=0.0,
+    modality_dropout=0.4,
 )
 
 

@@ -18,7 +18,7 @@ def output(synthetic_data: Path, clip_cache: Path, tmp_path_factory: pytest.Temp
     status = pretrained.main(
         ["--data", str(synthetic_data), "--corpora", "synthetic", "--output", str(folder / "bundle"),
          "--folder", str(folder / "runs"), "--cache", str(clip_cache),
-         "--folds", "2", "--epochs", "1", "--clips-per-epoch", "32", "--jobs", "2"]
+         "--folds", "2", "--validation-folds", "2", "--epochs", "1", "--clips-per-epoch", "32", "--jobs", "2"]
     )  # fmt: skip
     assert status == 0
     return folder
