@@ -1,7 +1,7 @@
 """Beam pipelines around the network of `mmeg_model`."""
 
 from collections.abc import Sequence
-from os import PathLike
+from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def annotate_videos(
-    paths: Sequence[str | PathLike[str]],
+    paths: str | PathLike[str] | Sequence[str | PathLike[str]],
     *,
     tasks: Sequence[str] = ("emotion", "gender"),
     bundle: str | PathLike[str] | None = None,
@@ -30,9 +30,10 @@ def annotate_videos(
     """
     from pipelines.notebook import annotate_to_table
 
+    names = [paths] if isinstance(paths, str | PathLike) else paths
     return annotate_to_table(
-        [str(path) for path in paths],
+        [fspath(name) for name in names],
         tasks=tasks,
-        bundle=None if bundle is None else str(bundle),
+        bundle=None if bundle is None else fspath(bundle),
         device=device,
     )

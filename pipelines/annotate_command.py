@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import logging
 import os
 import signal
@@ -9,12 +10,20 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from mmeg_model.media.source import printable
-from pipelines.completed import Completed, RefusedError, locked, read_completed, remove_orphans
+from pipelines.completed import (
+    Completed,
+    RefusedError,
+    check_writable,
+    locked,
+    read_completed,
+    remove_orphans,
+)
 from pipelines.find_videos import FindReport, Found, find_videos
 from pipelines.local_run import LocalRun, still_to_do
 from pipelines.options import AnnotateOptions
@@ -75,6 +84,12 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], AnnotateOptions]:
     known, others = every_flag.parse_known_args(ours)
     if unknown := [other for other in others if other.startswith("-")]:
         every_flag.error(f"unknown flag {unknown[0]}; see mmeg annotate --help")
+    if known.dry_run:
+        every_flag.error("--dry_run is Beam's, for Dataflow; to see what would be annotated, say --dry-run")
+    if known.streaming:
+        every_flag.error("--streaming needs a cluster; here videos are annotated slice by slice")
+    if known.direct_num_workers != every_flag.get_default("direct_num_workers"):
+        every_flag.error("--direct_num_workers follows from --num-decoders; give that")
     given = {name: value for name, value in vars(known).items() if value != every_flag.get_default(name)}
     return others, AnnotateOptions(unchecked, **given)
 
@@ -83,21 +98,23 @@ def _all_options_classes() -> list[Any]:
     return sorted(set(PipelineOptions.__subclasses__()), key=lambda c: c.__name__)
 
 
-def annotate(arguments: Sequence[str]) -> int:
-    """Run `mmeg annotate` and give back its exit status."""
+def annotate(arguments: Sequence[str], *, started: float) -> int:
+    """Run `mmeg annotate` and give back its exit status.
+
+    Args:
+        arguments: behind the command's name.
+        started: when the command began, on the monotonic clock.
+    """
     _quiet_libraries()
     inputs, options = parse(arguments)
     try:
-        return _annotate(inputs, options)
+        return _annotate(inputs, options, started)
     except (_CannotStartError, RefusedError) as error:
         _say(f"mmeg annotate: {error}")
         return COULD_NOT_START
-    except KeyboardInterrupt:  # while it starts, or while it says what it did
-        return INTERRUPTED
 
 
-def _annotate(inputs: list[str], options: AnnotateOptions) -> int:
-    started = time.monotonic()
+def _annotate(inputs: list[str], options: AnnotateOptions, started: float) -> int:
     if not inputs:
         raise _CannotStartError("name at least one INPUT: a file, a folder, a glob or a manifest; see --help")
     if not options.output:
@@ -106,10 +123,9 @@ def _annotate(inputs: list[str], options: AnnotateOptions) -> int:
     try:
         run = LocalRun.of(options)
         found = list(find_videos(inputs, report))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise _CannotStartError(str(error)) from error
-    if run.output.exists() and not run.output.is_dir():
-        raise RefusedError(f"--output {printable(str(run.output))} is no folder")
+    _check_output(run.output)
     if not any(item.video for item in found):
         reasons = "; ".join(item.failure.message for item in found if item.failure)
         raise _CannotStartError(f"there is nothing to annotate: {reasons}")
@@ -129,26 +145,28 @@ def _run(run: LocalRun, found: list[Found], started: float) -> int:
     ended_early: Exception | None = None
     with _locked(run):
         completed = read_completed(run.output, run.constants)
-        if num_orphans := remove_orphans(run.output):
+        num_orphans = remove_orphans(run.output)
+        if num_orphans:
             _say(f"removed {num_orphans} files of a run that died before it published them")
         todo = list(still_to_do(found, completed, summary, limit=run.options.limit))
         if summary.num_other_versions:
             _say(
-                f"{summary.num_other_versions} videos have changed since they were annotated, and are left as they are"
+                f"{summary.num_other_versions} videos are another version than the one in the tables, "
+                "and are left as they are"
             )
         progress = RunProgress(
             run.pool.shared(),
             num_bytes=sum(item.num_bytes for item in todo),
             num_videos=sum(item.video is not None for item in todo),
         )
-        with _interruptible(run), shown(progress):
+        with _interruptible(), shown(progress):
             try:
                 run.run(todo, summary, on_slice=progress.start_slice, on_published=progress.end_slice)
             except Exception as error:  # whatever it is, the slices that were published stand
                 ended_early = error
-    print(*summary.lines(run.output, seconds=time.monotonic() - started), sep="\n")
+    _print(summary.lines(run.output, seconds=time.monotonic() - started))
     if ended_early is not None:
-        if not isinstance(ended_early, OSError):  # no surroundings that failed, but a bug: say where
+        if not _is_of_surroundings(ended_early):  # a bug: say where
             traceback.print_exception(ended_early)
         _say(f"mmeg annotate ended early: {_first_line(ended_early)}")
         _say("What was published stands; run the same command again to go on from there.")
@@ -156,11 +174,23 @@ def _run(run: LocalRun, found: list[Found], started: float) -> int:
     return ALL_OK if summary.all_ok else SOME_FAILED
 
 
+def _check_output(output: Path) -> None:
+    try:
+        os.fsencode(output).decode()
+        if os.path.lexists(output) and not os.path.isdir(output):
+            raise RefusedError(f"--output {output} is no folder")
+        output.exists()  # raises, where a folder above may not be entered or a name is too long
+    except UnicodeDecodeError as error:
+        raise RefusedError(f"--output {printable(str(output))}: its name is no UTF-8") from error
+    except OSError as error:
+        raise RefusedError(f"--output {output} cannot be used: {error.strerror}") from error
+
+
 def _load_model(run: LocalRun) -> None:
     """Load it before anything is touched: a bundle that is broken must not cost a slice."""
     try:
         run.handler.load_model()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise _CannotStartError(str(error)) from error
 
 
@@ -169,28 +199,32 @@ def _locked(run: LocalRun) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(locked(run.output, run_id=run.constants.run_id))
+            check_writable(run.output)
         except OSError as error:
             raise _CannotStartError(
-                f"--output {printable(str(run.output))} cannot be written to: {error.strerror}"
+                f"--output {run.output} cannot be written to: {error.strerror}"
             ) from error
         yield
 
 
 @contextlib.contextmanager
-def _interruptible(run: LocalRun) -> Iterator[None]:
+def _interruptible() -> Iterator[None]:
     """On SIGINT give up the slice at work, and leave at once: Beam's threads would first finish it.
 
     Decoders end when this process does. No lock is taken here, since the signal may come while it is held.
     """
 
     def leave(*_: object) -> NoReturn:
-        remove_orphans(run.output)
-        _say(
-            f"\ninterrupted: published slices stand, the one at work is given up (run {run.constants.run_id})"
-        )
+        # Nothing is cleaned up here, beside a thread that may be publishing: every start does that.
+        show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
+        _say(f"{show_cursor}\ninterrupted: published slices stand, the one at work is given up")
         os._exit(INTERRUPTED)
 
-    before = signal.signal(signal.SIGINT, leave)
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:  # as under nohup: not to be interrupted
+        yield
+        return
+    signal.signal(signal.SIGINT, leave)
     try:
         yield
     finally:
@@ -200,11 +234,9 @@ def _interruptible(run: LocalRun) -> Iterator[None]:
 def _show_plan(found: list[Found], completed: Completed, limit: int | None) -> int:
     summary = RunSummary()
     todo = list(still_to_do(found, completed, summary, limit=limit))
-    for item in todo:
-        if item.video is not None:
-            print(item.video.uri)
-    num_videos = sum(item.video is not None for item in todo)
-    _say(f"would annotate {num_videos} videos; {summary.num_done_before.total()} are done already")
+    videos = [item.video.uri for item in todo if item.video is not None and item.failure is None]
+    _print(videos)
+    _say(f"would annotate {len(videos)} videos; {summary.num_done_before.total()} are done already")
     for item in todo:
         if item.failure is not None:
             _say(f"not found: {item.failure.message}")
@@ -216,11 +248,32 @@ def _tell_what_was_passed_over(report: FindReport) -> None:
         _say(
             f"{report.num_other_files} files in folders are neither video nor sound by their names; passed over"
         )
+    if report.num_linked_folders:
+        _say(
+            f"{report.num_linked_folders} links to folders were not entered; name them as inputs if they are meant"
+        )
     if report.num_repeated:
         _say(f"{report.num_repeated} videos were named more than once; each is annotated once")
 
 
-def _first_line(error: Exception) -> str:
+def _print(lines: Sequence[str]) -> None:
+    """Print on standard output; a reader that has gone away changes nothing about the run."""
+    try:
+        print(*lines, sep="\n", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in the buffer
+
+
+def _is_of_surroundings(error: BaseException | None) -> bool:
+    """Whether a full disk or the like is behind an error; Arrow and Beam wrap it, and Beam keeps but its text."""
+    while error is not None:
+        if isinstance(error, OSError) or _first_line(error).startswith(("OSError", "[Errno")):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _first_line(error: BaseException) -> str:
     """Beam puts a whole traceback into the message of what a worker raised; its first line is the reason."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
@@ -230,6 +283,9 @@ def _quiet_libraries() -> None:
     """Beam warns of what is meant here, such as several workers in memory; our own warnings stay."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.ERROR)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # it logs what it then raises
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.getLogger("pipelines").setLevel(logging.WARNING)
     logging.getLogger("mmeg_model").setLevel(logging.WARNING)
 

@@ -4,19 +4,31 @@ import argparse
 import contextlib
 import gc
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from typing import Final
+
+_STARTED: Final = time.monotonic()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give back its exit status."""
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:  # while a command starts, or says what it did
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     # Beam and torch take seconds to import: each command imports what it needs, when it is its turn.
     if arguments[:1] == ["annotate"]:
         with _no_garbage():
             from pipelines.annotate_command import annotate
 
-        return annotate(arguments[1:])
+        return annotate(arguments[1:], started=_STARTED)
 
     from mmeg_model.cli import register
 

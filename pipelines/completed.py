@@ -5,18 +5,20 @@ import fcntl
 import json
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmeg_model.media.source import VideoRef, printable
 from pipelines.outcomes import RunConstants
-from pipelines.publish import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
-from pipelines.tables import SCHEMA_VERSION, TABLES, Status
+from pipelines.publish import OWN_FILES, TEMPORARY_PREFIX
+from pipelines.tables import SCHEMA_VERSION, TABLES, Status, Table
 
 LOCK_NAME: Final = ".mmeg.lock"
 
@@ -70,18 +72,53 @@ def locked(output: Path, *, run_id: str) -> Iterator[None]:
         yield
 
 
+def check_writable(output: Path) -> None:
+    """Make the folders of the three tables, and see that files can be written there.
+
+    Raises:
+        OSError: if they cannot.
+    """
+    for table in TABLES:
+        (output / table).mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=output / table):
+            pass
+
+
+def _own_files(output: Path, table: Table) -> Iterator[Path]:
+    """The files of a table that mmeg made, published or not.
+
+    Raises:
+        OSError: if a folder cannot be listed: not to see a file is not to say that it is not there.
+    """
+    try:
+        runs = sorted(os.listdir(output / table))
+    except FileNotFoundError:
+        return
+    for run in runs:
+        if run.startswith("run="):
+            for name in sorted(os.listdir(output / table / run)):
+                if OWN_FILES.fullmatch(name):
+                    yield output / table / run / name
+
+
 def remove_orphans(output: Path) -> int:
     """Remove what runs that died left behind: temporary files, and files of slices whose `videos` is not there.
 
     The caller holds the lock. Gives back how many files were removed.
+
+    Raises:
+        OSError: if a folder cannot be listed or a file not removed.
     """
-    committed = {path.relative_to(output / "videos") for path in (output / "videos").glob("run=*/*.parquet")}
+    committed = {
+        path.relative_to(output / "videos")
+        for path in _own_files(output, "videos")
+        if not path.name.startswith(TEMPORARY_PREFIX)
+    }
     orphans = [
         path
         for table in TABLES
-        for path in (output / table).glob("run=*/*")
-        if (path.name.startswith(TEMPORARY_PREFIX) and path.name.endswith(TEMPORARY_SUFFIX))
-        or (path.suffix == ".parquet" and path.relative_to(output / table) not in committed)
+        for path in _own_files(output, table)
+        if path.relative_to(output / table) not in committed
     ]
     for path in orphans:
         path.unlink()
@@ -92,18 +129,36 @@ def read_completed(output: Path, constants: RunConstants) -> Completed:
     """Read which videos an output folder holds.
 
     Raises:
-        RefusedError: if they were annotated by another model or with other settings, with the difference.
+        RefusedError: if they were annotated by another model or with other settings, with the difference; or if
+            what is there cannot be read.
     """
+    try:
+        return _read_completed(output, constants)
+    except OSError as error:
+        raise RefusedError(f"{printable(str(output))} cannot be read: {error}") from error
+
+
+def _read_completed(output: Path, constants: RunConstants) -> Completed:
     by_name: dict[bytes, tuple[bytes, Status]] = {}
     columns = ["video_uri", "video_version", "member", "status", "model_name", "model_sha256"]
-    for path in sorted((output / "videos").glob("run=*/*.parquet")):
-        file = pq.ParquetFile(path)
-        _refuse_other_settings(path, file.schema_arrow.metadata or {}, constants)
-        for row in file.read(columns=columns).to_pylist():
+    for path in _own_files(output, "videos"):
+        if path.name.startswith(TEMPORARY_PREFIX):
+            continue
+        try:
+            file = pq.ParquetFile(path)
+            _refuse_other_settings(path, file.schema_arrow.metadata or {}, constants)
+            rows = file.read(columns=columns).to_pylist()
+        except (pa.ArrowException, KeyError) as error:
+            raise RefusedError(
+                f"{printable(str(path))} is damaged ({error}); remove it and the files of the same name beside it, "
+                "and its videos are annotated again"
+            ) from error
+        for row in rows:
             if row["model_sha256"] != constants.model_sha256:
                 raise RefusedError(
-                    f"{printable(str(output))} holds results of the model {row['model_name']} ({row['model_sha256'][:12]}…), and this "
-                    f"run would use {constants.model_name} ({constants.model_sha256[:12]}…); name another --output"
+                    f"{printable(str(output))} holds results of the model {row['model_name']} "
+                    f"({row['model_sha256'][:12]}…), and this run would use {constants.model_name} "
+                    f"({constants.model_sha256[:12]}…); name another --output"
                 )
             video = VideoRef(row["video_uri"], row["video_version"], row["member"])
             by_name[video.name_key] = (video.key, row["status"])

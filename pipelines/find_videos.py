@@ -36,6 +36,8 @@ class FindReport:
 
     num_other_files: int = 0
     """Files in folders whose extension is none of a video or sound."""
+    num_linked_folders: int = 0
+    """Links to folders inside folders, which are not entered: they may lead back up."""
     num_repeated: int = 0
     """Videos named more than once, each annotated once."""
 
@@ -54,9 +56,7 @@ def find_videos(inputs: Sequence[str], report: FindReport | None = None) -> Iter
     report = report if report is not None else FindReport()
     seen: set[str] = set()
     for name in inputs:
-        if re.match(r"[a-z][a-z0-9+.-]*://", name):
-            raise ValueError(f"{printable(name)}: only files on this machine can be read, not addresses")
-        for found in _of_input(os.path.abspath(name), report):
+        for found in _of_input(name, os.getcwd(), report):
             if found.video is not None:
                 if found.video.location in seen:
                     report.num_repeated += 1
@@ -65,23 +65,50 @@ def find_videos(inputs: Sequence[str], report: FindReport | None = None) -> Iter
             yield found
 
 
-def _of_input(path: str, report: FindReport) -> Iterator[Found]:
+def _of_input(name: str, base: str, report: FindReport, *, manifests: bool = True) -> Iterator[Found]:
+    """The videos of one name, relative to the folder `base`."""
+    if re.match(r"[a-z][a-z0-9+.-]*://", name):
+        raise ValueError(f"{printable(name)}: only files on this machine can be read, not addresses")
+    path = _absolute(name, base)
     if os.path.isdir(path):
         yield from _or_failure(
             _of_folder(path, report), f"the folder {printable(path)} holds no video or sound file"
         )
-    elif os.path.lexists(path) and path.lower().endswith(MANIFEST_EXTENSIONS):
+    elif manifests and os.path.lexists(path) and path.lower().endswith(MANIFEST_EXTENSIONS):
         yield from _or_failure(_of_manifest(path, report), f"the manifest {printable(path)} names no video")
-    elif os.path.lexists(path) or not _GLOB_CHARACTERS & set(path):
+    elif os.path.lexists(path) or not _GLOB_CHARACTERS & set(name):
         yield _of_file(path)
     else:
-        matches = sorted(glob.iglob(path, recursive=True))
-        found = (
-            found
-            for match in matches
-            for found in (_of_folder(match, report) if os.path.isdir(match) else [_of_file(match)])
+        yield from _or_failure(
+            _of_pattern(name, base, report), f"the pattern {printable(path)} matches no file"
         )
-        yield from _or_failure(found, f"the pattern {printable(path)} matches no file")
+
+
+def _absolute(name: str, base: str) -> str:
+    """The absolute path of a name; links stay as they are, but where `link/..` must be followed to be right."""
+    literal = os.path.join(base, name)
+    path = "/" + os.path.normpath(literal).lstrip("/")
+    if ".." in name.split("/") and os.path.lexists(literal):
+        followed = os.path.join(os.path.realpath(os.path.dirname(literal)), os.path.basename(literal))
+        if os.path.realpath(followed) != os.path.realpath(path):
+            return followed
+    return path
+
+
+def _of_pattern(pattern: str, base: str, report: FindReport) -> Iterator[Found]:
+    # The folder is a name, whatever characters are in it; only what the user wrote is a pattern.
+    matches = sorted(glob.iglob(os.path.join(glob.escape(base), pattern), recursive=True))
+    seen: set[str] = set()
+    for match in matches:
+        path = _absolute(match, base)
+        if os.path.isdir(path):
+            yield from _of_folder(path, report)
+            continue
+        # `**` follows links to folders, also those that lead back up.
+        real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+        if real not in seen:
+            seen.add(real)
+            yield _of_file(path)
 
 
 def _of_file(path: str) -> Found:
@@ -97,6 +124,7 @@ def _of_folder(folder: str, report: FindReport) -> Iterator[Found]:
     unlisted: list[OSError] = []
     for parent, folders, files in os.walk(folder, onerror=unlisted.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        report.num_linked_folders += sum(os.path.islink(os.path.join(parent, name)) for name in folders)
         for name in sorted(files):
             if name.startswith("."):
                 continue
@@ -104,20 +132,14 @@ def _of_folder(folder: str, report: FindReport) -> Iterator[Found]:
                 yield _of_file(os.path.join(parent, name))
             else:
                 report.num_other_files += 1
-        for error in unlisted:
-            message = f"the folder {printable(error.filename)} could not be listed: {_reason(error)}"
-            yield Found(None, failure=Failure("find", type(error).__name__, message))
-        unlisted.clear()
+    for error in unlisted:
+        message = f"the folder {printable(error.filename)} could not be listed: {_reason(error)}"
+        yield Found(None, failure=Failure("find", type(error).__name__, message))
 
 
 def _of_manifest(path: str, report: FindReport) -> Iterator[Found]:
-    folder = os.path.dirname(path)
     for name in _manifest_entries(path):
-        entry = os.path.abspath(os.path.join(folder, name))
-        if entry.lower().endswith(MANIFEST_EXTENSIONS):
-            yield _of_file(entry)
-        else:
-            yield from _of_input(entry, report)
+        yield from _of_input(name, os.path.dirname(path), report, manifests=False)
 
 
 def _manifest_entries(path: str) -> Iterator[str]:
@@ -139,7 +161,11 @@ def _manifest_entries(path: str) -> Iterator[str]:
                 names: Iterator[str] = (row["uri"] or "" for row in rows)
             else:
                 names = (line.rstrip("\r\n") for line in file)
-            yield from (name for name in names if name.strip())
+            for name in names:
+                if "\0" in name:
+                    raise ValueError(f"the manifest {printable(path)} is no UTF-8 text; save it as UTF-8")
+                if name.strip():
+                    yield name
     except (OSError, csv.Error) as error:
         raise ValueError(f"the manifest {printable(path)} could not be read: {error}") from error
 

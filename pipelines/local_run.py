@@ -11,6 +11,7 @@ from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
+from apache_beam.runners.runner import create_runner
 
 from mmeg_model.bundle_identity import bundle_folder, identity, read_config
 from mmeg_model.media.decoders import DecoderLimits
@@ -75,6 +76,8 @@ class LocalRun:
             tasks=tuple(filter(None, (task.strip() for task in options.tasks.split(",")))),
             window_ms=_whole_ms(options.window_seconds),
         )
+        if options.view_as(StandardOptions).runner is not None:
+            create_runner(options.view_as(StandardOptions).runner)  # refuses a name that nobody knows
         model_name, model_sha256 = identity(options.bundle)
         labels = read_config(bundle_folder(options.bundle))["labels"]
         if missing := [task for task in settings.tasks if task not in labels]:
@@ -126,22 +129,23 @@ class LocalRun:
             self.options.view_as(DirectOptions).direct_running_mode = "in_memory"
         for slice_index, items in enumerate(cut_into_slices(found, self.limits)):
             on_slice(items)
-            with beam.Pipeline(options=self.options) as pipeline:
-                build_pipeline(
-                    pipeline,
-                    videos=[i.video for i in items if i.video is not None and i.failure is None],
-                    not_found=[
-                        VideoPart(i.video, failures=(i.failure,)) for i in items if i.failure is not None
-                    ],
-                    pool=self.pool,
-                    handler=self.handler,
-                    window_ms=self.settings.window_ms,
-                    output=str(self.output),
-                    slice_index=slice_index,
-                    num_shards=self.options.num_shards,
-                    constants=self.constants,
-                )
-            summary.add_published(self.output, self.constants.run_id, slice_index)
+            pipeline = beam.Pipeline(options=self.options)
+            build_pipeline(
+                pipeline,
+                videos=[i.video for i in items if i.video is not None and i.failure is None],
+                not_found=[VideoPart(i.video, failures=(i.failure,)) for i in items if i.failure is not None],
+                pool=self.pool,
+                handler=self.handler,
+                window_ms=self.settings.window_ms,
+                output=str(self.output),
+                slice_index=slice_index,
+                num_shards=self.options.num_shards,
+                constants=self.constants,
+            )
+            try:
+                pipeline.run().wait_until_finish()
+            finally:  # shards that were published before it failed stand
+                summary.add_published(self.output, self.constants.run_id, slice_index)
             on_published(items)
 
 

@@ -3,6 +3,7 @@
 import tempfile
 import warnings
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,7 +26,9 @@ def annotate_to_table(
         raise ValueError(f"nothing to annotate in {', '.join(map(printable, inputs)) or 'an empty list'}")
     with tempfile.TemporaryDirectory(prefix="mmeg-") as output:
         options = AnnotateOptions([], output=output, tasks=",".join(tasks), bundle=bundle, device=device)
-        LocalRun.of(options).run(found, RunSummary())
+        run = LocalRun.of(options)
+        with closing(run.pool):
+            run.run(found, RunSummary())
         for row in _rows(output, "errors").to_pylist():
             warnings.warn(f"{row['video_uri']}: {row['stage']}: {row['message']}", stacklevel=3)
         return _rows(output, "annotations").replace_schema_metadata(SCHEMAS["annotations"].metadata)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,13 @@ ROWS_PER_GROUP: Final = 65_536
 TEMPORARY_PREFIX: Final = "."
 TEMPORARY_SUFFIX: Final = ".tmp"
 """A leading dot and not `.parquet`: DuckDB's globs read dot-files too."""
+OWN_FILES: Final = re.compile(r"\.?slice-\d{6}-batch-shard-\d{5}-of-\d{5}\.parquet(\.tmp)?")
+"""The names that are made here, and no others: what else lies beside them belongs to somebody else."""
+
+
+def file_stem(*, slice_index: int, shard: int, num_shards: int) -> str:
+    """The name of the three files of a shard, without folder and ending."""
+    return f"slice-{slice_index:06d}-batch-shard-{shard:05d}-of-{num_shards:05d}"
 
 
 def shard_of(part: VideoPart, *, num_shards: int) -> int:
@@ -28,19 +36,20 @@ def shard_of(part: VideoPart, *, num_shards: int) -> int:
 
 @contextlib.contextmanager
 def _table_writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """Write under a temporary name, which a failure removes; the caller renames."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with pq.ParquetWriter(
-            path,
+    with (
+        path.open("wb") as file,
+        pq.ParquetWriter(
+            file,
             schema,
             compression="zstd",
             use_dictionary=[f.name for f in schema if pa.types.is_string(f.type)],
-        ) as writer:
-            yield writer
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+        ) as writer,
+    ):
+        yield writer
+        writer.close()
+        file.flush()
+        os.fsync(file.fileno())  # a name may not outlive a power cut without its content
 
 
 def publish(parts: Iterable[VideoPart], *, output: Path, file_name: str, constants: RunConstants) -> None:
@@ -59,16 +68,22 @@ def publish(parts: Iterable[VideoPart], *, output: Path, file_name: str, constan
         for table, path in finals.items()
     }
     now = datetime.now(UTC)
-    with contextlib.ExitStack() as stack:
-        writers = {
-            table: stack.enter_context(_table_writer(temporaries[table], schemas[table])) for table in TABLES
-        }
-        sums = _write_annotations(parts, writers["annotations"], schemas["annotations"], constants, now)
-        videos, errors = outcome_rows(sums, constants, now)
-        writers["errors"].write_table(pa.Table.from_pylist(errors, schema=schemas["errors"]))
-        writers["videos"].write_table(pa.Table.from_pylist(videos, schema=schemas["videos"]))
-    for table in TABLES:
-        os.replace(temporaries[table], finals[table])
+    try:
+        with contextlib.ExitStack() as stack:
+            writers = {
+                table: stack.enter_context(_table_writer(temporaries[table], schemas[table]))
+                for table in TABLES
+            }
+            sums = _write_annotations(parts, writers["annotations"], schemas["annotations"], constants, now)
+            videos, errors = outcome_rows(sums, constants, now)
+            writers["errors"].write_table(pa.Table.from_pylist(errors, schema=schemas["errors"]))
+            writers["videos"].write_table(pa.Table.from_pylist(videos, schema=schemas["videos"]))
+        for table in TABLES:
+            os.replace(temporaries[table], finals[table])
+    except BaseException:
+        for path in temporaries.values():
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _write_annotations(
@@ -128,7 +143,7 @@ class PublishShards(beam.PTransform):
 
     def _write(self, shard: tuple[int, Iterable[VideoPart | None]]) -> None:
         index, parts = shard
-        name = f"slice-{self._slice_index:06d}-batch-shard-{index:05d}-of-{self._num_shards:05d}"
+        name = file_stem(slice_index=self._slice_index, shard=index, num_shards=self._num_shards)
         publish(
             (part for part in parts if part is not None),
             output=Path(self._output),

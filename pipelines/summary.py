@@ -54,14 +54,13 @@ class RunSummary:
     def lines(self, output: Path, *, seconds: float) -> list[str]:
         """The five lines at the end of a run."""
         counts = ", ".join(f"{self.num_videos[status]} {status}" for status in ("ok", "partial", "failed"))
-        before = self.num_done_before.total()
+        before = ", ".join(f"{count} {status}" for status, count in sorted(self.num_done_before.items()))
         most_common = ", ".join(
             f"{n} × {stage}/{error}" for (stage, error), n in self.failures.most_common(3)
         )
         times_real_time = self.annotated_seconds / seconds
         return [
-            f"videos    {self.num_videos.total()}: {counts}"
-            + (f"; {before} were done before" if before else ""),
+            f"videos    {self.num_videos.total()}: {counts}" + (f"; done before: {before}" if before else ""),
             f"clips     {self.num_clips} annotated, {self.num_failed_clips} failed",
             f"failures  {self.failures.total()}" + (f": {most_common}" if most_common else ""),
             f"speed     {self.annotated_seconds:.1f} s of media in {seconds:.1f} s: {times_real_time:.1f} × real time",

@@ -82,12 +82,19 @@ class VideoFile(io.RawIOBase):
         super().close()
 
 
+def _lower_limit(limit: int, value: int) -> None:
+    """Set a limit, or keep what is lower already."""
+    _, hard = resource.getrlimit(limit)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(limit, (value, value))
+
+
 def _limit_resources(memory_bytes: int) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_FILE_BYTES, _MAX_FILE_BYTES))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_OPEN_FILES, _MAX_OPEN_FILES))
+    _lower_limit(resource.RLIMIT_CORE, 0)
+    _lower_limit(resource.RLIMIT_FSIZE, _MAX_FILE_BYTES)
+    _lower_limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
     # Not RLIMIT_AS: that also counts what is mapped but never touched, 140 MB of libraries to begin with.
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    _lower_limit(resource.RLIMIT_DATA, memory_bytes)
     with suppress(OSError):  # if the machine itself runs out of memory, this process shall go first
         Path("/proc/self/oom_score_adj").write_text("500")
     signal.signal(signal.SIGPROF, signal.SIG_DFL)

@@ -47,7 +47,7 @@ def test_summary_on_standard_output_and_nothing_else(videos: Path, tmp_path: Pat
     ("arguments", "message"),
     [
         (["v", "--output", "out", "--no-such-flag", "1"], "unknown flag --no-such-flag"),
-        (["v", "--output", "out", "--limit", "0"], "argument --limit: 0 is not 1 or more"),
+        (["v", "--output", "out", "--limit", "0"], "argument --limit: 0 is no whole number from 1 to"),
         (["v", "--output", "out", "--tasks", "emotion,age"], "tasks must be one or more of emotion, gender"),
         (
             ["v", "--output", "out", "--window-seconds", "1.01"],
@@ -59,6 +59,18 @@ def test_summary_on_standard_output_and_nothing_else(videos: Path, tmp_path: Pat
         ),
         (["--output", "out"], "name at least one INPUT"),
         (["v"], "--output DIR is missing"),
+        (["v", "--output", "out", "--num-shards", "100000000"], "no whole number from 1 to 10000"),
+        (
+            ["v", "--output", "out", "--decode-deadline-seconds", "1e300"],
+            "no number of seconds above 0 and up to 86400",
+        ),
+        (["v", "--output", "out", "--runner", "NoSuchRunner"], "NoSuchRunner"),
+        (["v", "--output", "out", "--dry_run", "True"], "say --dry-run"),
+        (["v", "--output", "out", "--streaming"], "--streaming needs a cluster"),
+        (["v", "--output", "out", "--direct_num_workers", "3"], "follows from --num-decoders"),
+        (["v", "--output", "x" * 300], "cannot be used: File name too long"),
+        (["v", "--output", "caf\udce9"], "caf%E9: its name is no UTF-8"),
+        (["v", "--output", "file/out"], "--output .* cannot be"),
         (
             ["empty", "--output", "out"],
             "there is nothing to annotate: the folder .* holds no video or sound file",
@@ -93,8 +105,8 @@ def test_dry_run_names_what_would_be_done_and_touches_nothing(
 ) -> None:
     arguments = [
         "annotate",
-        str(videos),
         "/nobody.mp4",
+        str(videos),
         "--output",
         str(tmp_path / "out"),
         "--dry-run",
@@ -103,15 +115,16 @@ def test_dry_run_names_what_would_be_done_and_touches_nothing(
     ]
     assert main(arguments) == 0
     standard = capsys.readouterr()
-    assert standard.out.splitlines() == [str(videos / "v0.mp4"), str(videos / "v1.mp4")]
-    assert "would annotate 2 videos" in standard.err
+    assert standard.out.splitlines() == [str(videos / "v0.mp4")]
+    assert "would annotate 1 videos" in standard.err
+    assert "not found: /nobody.mp4: No such file" in standard.err
     assert not (tmp_path / "out").exists()
 
 
 def test_limit_goes_on_where_the_last_run_ended(videos: Path, tmp_path: Path, annotate, capsys) -> None:
     assert annotate(videos, "--limit", 2, output=tmp_path, num_inputs=2) == 0
     assert annotate(videos, "--limit", 2, output=tmp_path, num_inputs=4) == 0
-    assert "videos    2: 2 ok, 0 partial, 0 failed; 2 were done before" in capsys.readouterr().out
+    assert "videos    2: 2 ok, 0 partial, 0 failed; done before: 2 ok" in capsys.readouterr().out
     assert annotate(videos, "/nobody.mp4", output=tmp_path, num_inputs=6) == 1
     runs = {row["run_id"] for row in read(tmp_path, "videos")}
     assert len(runs) == 3
@@ -156,7 +169,7 @@ def test_a_video_that_changed_is_left_as_it_is_and_counted(
     assert annotate(video, output=tmp_path / "out") == 0
     os.utime(video, ns=(1, 1))
     assert annotate(video, output=tmp_path / "out", num_inputs=1) == 0
-    assert "1 videos have changed since they were annotated" in capsys.readouterr().err
+    assert "1 videos are another version than the one in the tables" in capsys.readouterr().err
 
 
 def test_a_manifest_beside_folder_and_file(videos: Path, tmp_path: Path, annotate) -> None:
@@ -188,7 +201,7 @@ def test_from_python(videos: Path) -> None:
 
 def test_from_python_with_nothing_to_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing to annotate in"):
-        pipelines.annotate_videos([tmp_path])
+        pipelines.annotate_videos(str(tmp_path))
 
 
 def test_a_disk_that_is_full_ends_the_run_early_and_leaves_no_half_file(
@@ -232,3 +245,34 @@ def test_interrupted_leaves_what_was_published(videos: Path, tmp_path: Path, ann
     assert 1 <= len(read(out, "videos")) < 5
     assert_promises(out)
     assert annotate(videos, output=out, num_inputs=5) == 0
+
+
+def test_a_reader_that_goes_away_changes_nothing(videos: Path, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m pipelines.cli annotate {videos} --output {tmp_path}/out"
+    both = f"{command} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", both], capture_output=True, text=True, timeout=200, check=False)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+    assert_promises(tmp_path / "out", num_inputs=5)
+
+
+def test_interrupted_while_it_starts(videos: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-X",
+        "importtime",
+        "-m",
+        "pipelines.cli",
+        "annotate",
+        videos,
+        "--output",
+        tmp_path / "out",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        while "apache_beam" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert rest.splitlines()[-1] == "interrupted"
+    assert not (tmp_path / "out").exists()

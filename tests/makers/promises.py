@@ -27,9 +27,9 @@ def assert_promises(output: Path, *, num_inputs: int | None = None) -> None:
 def _broken(output: Path, num_inputs: int | None) -> Iterator[str]:
     names = {}
     for table in TABLES:
-        files = sorted(path for path in (output / table).rglob("*") if path.is_file())
+        files = sorted(path for path in (output / table).rglob("*") if path.is_file() and path.name[0] != ".")
         names[table] = {path.relative_to(output / table) for path in files}
-        if strays := [path.name for path in files if path.suffix != ".parquet"]:
+        if strays := [path.name for path in files if path.suffix != ".parquet" and path.name[0] != "."]:
             yield f"{table}: {strays} lie beside the data"
         if not files:
             yield f"{table}: there is no file"

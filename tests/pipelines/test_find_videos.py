@@ -136,3 +136,78 @@ def test_messages_can_be_stored_whatever_the_name(tmp_path: Path) -> None:
 def test_addresses_are_refused() -> None:
     with pytest.raises(ValueError, match=r"gs://bucket/v.mp4: only files on this machine can be read"):
         list(find_videos(["gs://bucket/v.mp4"]))
+
+
+@pytest.fixture
+def odd_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder whose own name would be a pattern, beside one that it would match."""
+    for name in ("[2024] show/a.mkv", "2 show/other.mkv"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    monkeypatch.chdir(tmp_path / "[2024] show")
+    return tmp_path / "[2024] show"
+
+
+def test_the_working_folder_is_no_pattern(odd_folder: Path) -> None:
+    assert names(list(find_videos(["*.mkv"])), odd_folder) == ["a.mkv"]
+
+
+def test_a_missing_name_in_a_manifest_beside_odd_characters_is_a_failed_video(odd_folder: Path) -> None:
+    (odd_folder / "list.txt").write_text("missing.mkv\n")
+    (found,) = find_videos(["list.txt"])
+    assert found.video
+    assert found.video.location == str(odd_folder / "missing.mkv")
+
+
+def test_links_that_lead_back_up_are_followed_once(archive: Path) -> None:
+    (archive / "deep" / "up").symlink_to(archive)
+    found = names(list(find_videos([f"{archive}/**/*.wav"])), archive)
+    assert found == ["deep/c.wav"]
+
+
+def test_links_to_folders_are_counted_not_entered(archive: Path) -> None:
+    (archive / "linked").symlink_to(archive / "deep")
+    report = FindReport()
+    assert names(list(find_videos([str(archive)], report)), archive) == ["a.MKV", "b.mp4", "deep/c.wav"]
+    assert report.num_linked_folders == 1
+
+
+def test_a_link_followed_by_two_dots_is_followed(archive: Path, tmp_path: Path) -> None:
+    (archive / "deep" / "inner").mkdir()
+    (archive / "shortcut").symlink_to(archive / "deep" / "inner")
+    (found,) = find_videos([f"{archive}/shortcut/../c.wav"])
+    assert found.video
+    assert Path(found.video.location).read_bytes() == b"deep/c.wav"
+
+
+def test_two_slashes_are_one(archive: Path) -> None:
+    assert len(list(find_videos([f"/{archive}/b.mp4", f"{archive}//b.mp4"]))) == 1
+
+
+def test_an_address_in_a_manifest_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("gs://bucket/v.mp4\n")
+    with pytest.raises(ValueError, match=r"gs://bucket/v.mp4: only files on this machine can be read"):
+        list(find_videos([str(tmp_path / "list.txt")]))
+
+
+def test_a_manifest_in_a_manifest_is_a_file(archive: Path) -> None:
+    (archive / "outer.txt").write_text("list.csv\n")
+    (found,) = find_videos([str(archive / "outer.txt")])
+    assert found.video
+    assert found.video.location == str(archive / "list.csv")
+
+
+def test_a_manifest_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("v.mp4\n", encoding="utf-16")
+    with pytest.raises(ValueError, match="is no UTF-8 text; save it as UTF-8"):
+        list(find_videos([str(tmp_path / "list.txt")]))
+
+
+def test_a_folder_that_cannot_be_listed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("os.scandir", denied)  # the tests may run as root, whom nothing is denied
+    (found,) = find_videos([str(tmp_path)])
+    assert found.failure
+    assert found.failure.message == f"the folder {tmp_path} could not be listed: Permission denied"
