@@ -20,8 +20,10 @@ from torch.autograd.function import once_differentiable
 
 BLOCKS_AT_ONCE: Final = 16
 """Of all clips of a batch together, but at least one of each clip: this bounds the memory."""
-BINS_AT_ONCE: Final = 512
+BINS_AT_ONCE: Final = 1024
 """Frequencies of a band."""
+KEPT_FFT_LENGTH: Final = 2
+"""Which of `_fft_lengths` a kept spectrum has: 8192 for 4000 taps."""
 CHANNELS_AT_ONCE: Final = 4
 """Output channels whose kernels are transformed together: they should fit into the processor's cache."""
 
@@ -34,9 +36,9 @@ class LongConvolution(nn.Conv1d):
     value that is not finite spoils its whole block, not only what its kernel reaches.
 
     Beyond input, output and their gradients, memory does not grow with the length. The spectrum of the kernel
-    takes about twice the kernel's own memory; it is kept for the backward pass, and in `eval()` without
-    gradients from call to call until the weight changes. Changes through `weight.data` are not seen. Gradients
-    of gradients are refused.
+    takes two to four times the kernel's own memory; it is kept for the backward pass, and without gradients
+    from call to call until the weight changes. Changes through `weight.data` are not seen. Gradients of
+    gradients are refused.
 
     Args:
         in_channels: as for `nn.Conv1d`.
@@ -77,7 +79,12 @@ class LongConvolution(nn.Conv1d):
         """
         if x.ndim != 3 or x.shape[0] < 1 or x.shape[1] != self.in_channels:
             raise ValueError(f"input must be (clips, {self.in_channels}, samples), got {tuple(x.shape)}")
-        g = _Geometry.of(x, self.kernel_size[0], self.padding)
+        num_outputs = x.shape[-1] + sum(self.padding) - self.kernel_size[0] + 1
+        if x.shape[-1] < 1 or num_outputs < 1:
+            raise ValueError(
+                f"input must be at least as long as the kernel: got {x.shape[-1]} samples and {sum(self.padding)} "
+                f"of padding for kernel_size {self.kernel_size[0]}"
+            )
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         device = x.device.type
         out_dtype = x.dtype
@@ -85,18 +92,16 @@ class LongConvolution(nn.Conv1d):
             out_dtype = torch.get_autocast_dtype(device)
         with torch.autocast(device, enabled=False):
             if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *self.parameters())):
+                self._kept = None  # the weight is about to change
+                g = _Geometry.of(self, x, num_outputs, _cheapest_fft_length(self, len(x), num_outputs))
                 return _LongConvolution.apply(x, self.weight, self.bias, g, dtype, out_dtype)
+            # One length for inputs of all lengths, so that the kept spectrum serves them all.
+            g = _Geometry.of(self, x, num_outputs, _fft_lengths(self.kernel_size[0])[KEPT_FFT_LENGTH])
             return _convolve(x, self._spectrum(g, dtype), self.bias, g, out_dtype)
-
-    def train(self, mode: bool = True) -> "LongConvolution":
-        """As `nn.Module.train`; training drops the kept spectrum."""
-        if mode:
-            self._kept = None
-        return super().train(mode)
 
     def _spectrum(self, g: "_Geometry", dtype: torch.dtype) -> Sequence[Tensor]:
         weight = self.weight.detach()
-        if self.training or weight.is_inference():  # an inference tensor does not count its versions
+        if weight.is_inference():  # such a tensor does not count its versions
             return _kernel_spectrum(weight, g, dtype)
         kept = self._kept  # once: another thread may put another one there
         if kept is None or not kept.is_of(weight, dtype):
@@ -127,28 +132,37 @@ class _Geometry(NamedTuple):
     fft_length: int
     hop: int
     """Outputs of a block: those that do not wrap around."""
-    num_blocks: int
-    """Of each clip at once."""
+    num_outputs_at_once: int
+    """Of each clip; whole blocks."""
 
     @classmethod
-    def of(cls, x: Tensor, kernel_size: int, padding: tuple[int, int]) -> "_Geometry":
-        num_clips, _, num_inputs = x.shape
-        num_outputs = num_inputs + sum(padding) - kernel_size + 1
-        if num_inputs < 1 or num_outputs < 1:
-            raise ValueError(
-                f"input must be at least as long as the kernel: got {num_inputs} samples and {sum(padding)} of "
-                f"padding for kernel_size {kernel_size}"
-            )
-        # So at least half of a block counts. With less, blocks cost more, with more, the kernel does: of 4096
-        # to 32768 for 4000 taps, 8192 was fastest for 4 s and longer.
-        fft_length = 2 ** (2 * kernel_size - 1).bit_length()
+    def of(cls, layer: LongConvolution, x: Tensor, num_outputs: int, fft_length: int) -> "_Geometry":
+        kernel_size, num_inputs = layer.kernel_size[0], x.shape[-1]
         hop = fft_length - kernel_size + 1
-        num_blocks = min(max(1, BLOCKS_AT_ONCE // num_clips), -(-num_outputs // hop))
-        return cls(kernel_size, padding[0], num_inputs, num_outputs, fft_length, hop, num_blocks)
+        num_blocks = -(-num_outputs // hop)
+        num_rounds = -(-num_blocks // max(1, BLOCKS_AT_ONCE // len(x)))
+        at_once = hop * -(-num_blocks // num_rounds)
+        return cls(kernel_size, layer.padding[0], num_inputs, num_outputs, fft_length, hop, at_once)
 
-    @property
-    def num_outputs_at_once(self) -> int:
-        return self.num_blocks * self.hop
+
+def _fft_lengths(kernel_size: int) -> tuple[int, ...]:
+    """Lengths that are transformed fast: 5120, 6144, 8192, 12288, 16384 for 4000 taps."""
+    quarter = max(4, 2 ** kernel_size.bit_length()) // 4
+    return tuple(quarter * factor for factor in (5, 6, 8, 12, 16))
+
+
+def _cheapest_fft_length(layer: LongConvolution, num_clips: int, num_outputs: int) -> int:
+    """The length with the least to transform: a kernel per pair of channels, and per block all channels.
+
+    Within a tenth of the fastest of 4096 to 32768 where that was measured: one clip of 1, 4 and 6 s, eight of 6 s.
+    """
+
+    def cost(fft_length: int) -> int:
+        num_blocks = num_clips * -(-num_outputs // (fft_length - layer.kernel_size[0] + 1))
+        num_channels = layer.in_channels + layer.out_channels
+        return fft_length * (layer.in_channels * layer.out_channels + num_blocks * num_channels)
+
+    return min(_fft_lengths(layer.kernel_size[0]), key=cost)
 
 
 class _LongConvolution(torch.autograd.Function):
