@@ -18,9 +18,14 @@ def test_it_appears_when_the_block_ends(tmp_path: Path):
 def test_a_block_that_raises_leaves_what_was_there(tmp_path: Path):
     file = tmp_path / "file"
     file.write_bytes(b"old")
-    with pytest.raises(KeyError, match="cut short"), written_whole(file) as temporary:
-        temporary.write(b"ne")
-        raise KeyError("cut short")
+
+    def cut_short() -> None:
+        with written_whole(file) as temporary:
+            temporary.write(b"ne")
+            raise KeyError("cut short")
+
+    with pytest.raises(KeyError, match="cut short"):
+        cut_short()
     assert file.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
