@@ -37,8 +37,7 @@ class LongConvolution(nn.Conv1d):
 
     Beyond input, output and their gradients, memory does not grow with the length. The spectrum of the kernel
     takes two to four times the kernel's own memory; it is kept for the backward pass, and without gradients
-    from call to call until the weight changes. Changes through `weight.data` are not seen. Gradients of
-    gradients are refused.
+    from call to call until the weight changes. Gradients of gradients are refused.
 
     Args:
         in_channels: as for `nn.Conv1d`.
@@ -100,26 +99,21 @@ class LongConvolution(nn.Conv1d):
             return _convolve(x, self._spectrum(g, dtype), self.bias, g, out_dtype)
 
     def _spectrum(self, g: "_Geometry", dtype: torch.dtype) -> Sequence[Tensor]:
-        weight = self.weight.detach()
-        if weight.is_inference():  # such a tensor does not count its versions
-            return _kernel_spectrum(weight, g, dtype)
         kept = self._kept  # once: another thread may put another one there
-        if kept is None or not kept.is_of(weight, dtype):
-            kept = _KeptSpectrum(weight, weight._version, dtype, _kernel_spectrum(weight, g, dtype))
-            self._kept = kept
+        if kept is None or not kept.is_of(self.weight, dtype):
+            weight = self.weight.detach()
+            self._kept = kept = _KeptSpectrum(weight.clone(), _kernel_spectrum(weight, g, dtype))
         return kept.spectrum
 
 
 class _KeptSpectrum(NamedTuple):
     weight: Tensor
-    """Held, so that no other weight can come to lie at its address."""
-    version: int
-    dtype: torch.dtype
+    """A copy. To compare takes 2 ms; the version that autograd counts misses `.data` and fused optimisers."""
     spectrum: Sequence[Tensor]
 
     def is_of(self, weight: Tensor, dtype: torch.dtype) -> bool:
-        same_place = self.weight.data_ptr() == weight.data_ptr()
-        return same_place and (self.version, self.dtype) == (weight._version, dtype)
+        alike = (self.weight.device, self.weight.dtype) == (weight.device, weight.dtype)
+        return alike and self.spectrum[0].real.dtype == dtype and torch.equal(self.weight, weight)
 
 
 class _Geometry(NamedTuple):
