@@ -115,6 +115,13 @@ def test_a_stream_that_yields_nothing_makes_a_video_partial(tmp_path: Path) -> N
     ]
 
 
+def test_a_stream_is_not_called_empty_where_a_span_was_lost(tmp_path: Path) -> None:
+    silent = VideoPart(**{**vars(annotations(1, 2)), "num_valid_samples": 0})
+    lost = VideoPart(VIDEO, failed_clips=1, failures=(Failure("decode", "DecoderKilled", "killed", 0, 6000),))
+    errors = published(tmp_path, [PLAN, silent, lost])["errors"]
+    assert [error["error"] for error in errors] == ["DecoderKilled"]
+
+
 def test_a_video_that_was_never_planned_has_failed_without_clips(tmp_path: Path) -> None:
     failure = Failure("open", "InvalidDataError", "no video")
     (video,) = published(tmp_path, [VideoPart(VIDEO, failures=(failure,))])["videos"]
