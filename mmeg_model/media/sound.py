@@ -80,7 +80,7 @@ class Sound:
         if frame.pts is None:
             return frame if run is not None else None
         position = self._clock.at(frame.pts, rate)
-        anchor = self._clock.at(frame.pts, 1000) // ANCHOR_MS
+        anchor = position * 1000 // (rate * ANCHOR_MS)
         rest: AudioFrame | None = frame
         if run is None or abs(position - run.position) * 1000 > _GAP_MS * rate:
             self._end_run()
@@ -111,12 +111,13 @@ class Sound:
 
     def _write(self, part: tuple[int, NDArray[np.int16]]) -> None:
         first, samples = part
+        if not len(samples):
+            return
         start = max(first, self._next_sample)
         wanted = samples[start - first : max(start, self._end_sample) - first]
         if len(wanted):
             self._put(start, wanted)
-        if len(samples):
-            self._next_sample = min(max(start, first + len(samples)), self._end_sample)
+        self._next_sample = min(max(start, first + len(samples)), self._end_sample)
 
 
 class _Run:
@@ -163,7 +164,7 @@ class _Run:
         ]
 
     def _take(self, parts: list[NDArray[np.int16]]) -> tuple[int, NDArray[np.int16]]:
-        samples = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, np.int16)])
+        samples = np.concatenate(parts) if parts else np.empty(0, np.int16)
         first = self._next_output
         self._next_output += len(samples)
         samples = samples[: max(0, self._output_at(self.position) - first)]
