@@ -59,7 +59,9 @@ def test_a_file_is_missing(bundle: Path):
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pkl"])
 def test_weights_as_a_pickle_are_refused(bundle: Path, name: str):
     (bundle / "model.safetensors").rename(bundle / name)
-    with pytest.raises(BundleError, match=rf"as a pickle \({name}\).* refused: save them as model\.safetensors"):
+    with pytest.raises(
+        BundleError, match=rf"as a pickle \({name}\).* refused: save them as model\.safetensors"
+    ):
         bundle_folder(bundle)
     with pytest.raises(BundleError, match=rf"{name} is a pickle, which may run any code"):
         bundle_folder(bundle / name)

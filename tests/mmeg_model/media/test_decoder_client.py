@@ -126,7 +126,11 @@ def test_what_a_process_said_before_it_ended_is_heard(video):
         ({"clip": [0, 6000], "damaged_packets": -1}, "BadMessage", "no number damaged_packets"),
         ({"clip": [0, 6000], "damaged_packets": 1 << 31}, "BadMessage", "no number damaged_packets"),
         ({"clip": [0, 6000], "damaged_packets": 0, "cpu_ms": 0.5}, "BadMessage", "no number cpu_ms"),
-        ({"clip": [0, 6000], "has_frames": True, "damaged_packets": 0, "cpu_ms": 1}, "DecoderDied", "exit status 0"),
+        (
+            {"clip": [0, 6000], "has_frames": True, "damaged_packets": 0, "cpu_ms": 1},
+            "DecoderDied",
+            "exit status 0",
+        ),
     ],
 )
 def test_hostile_answer_to_a_decode(video, answer, error, what):
