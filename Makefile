@@ -42,6 +42,7 @@ pretrained: env
 benchmarks: env
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/annotate.py
+	$(BIN)/python benchmarks/long_convolution.py
 
 clean:
 	rm -rf $(VENV) demo build dist
