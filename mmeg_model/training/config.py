@@ -20,7 +20,7 @@ class TrainingConfig:
     weighting: str = "uniform"
     weighting_arguments: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
-    num_epochs: int = 16
+    num_epochs: int = 14
     clips_per_epoch: int = 1024
     """Drawn with replacement, see `mmeg_model.training.sampling`."""
     batch_size: int = 32

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--folder", type=Path, default=Path("runs/pretrained"), help="for logs and checkpoints"
     )
     parser.add_argument("--cache", type=Path, default=default_cache(), help="for decoded clips")
-    parser.add_argument("--folds", type=int, default=6, help="of the cross-validation over speakers")
+    parser.add_argument("--folds", type=int, default=4, help="of the cross-validation over speakers")
     parser.add_argument(
         "--validation-folds",
         type=int,
