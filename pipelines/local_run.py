@@ -15,6 +15,7 @@ from apache_beam.runners.runner import create_runner
 
 from mmeg_model.bundle_identity import bundle_folder, identity, read_config
 from mmeg_model.media.decoders import DecoderLimits
+from mmeg_model.media.source import VideoRef
 from pipelines.annotate import build_pipeline
 from pipelines.completed import Completed
 from pipelines.decode_clips import DecoderPool
@@ -132,7 +133,7 @@ class LocalRun:
             pipeline = beam.Pipeline(options=self.options)
             build_pipeline(
                 pipeline,
-                videos=[i.video for i in items if i.video is not None and i.failure is None],
+                videos=_largest_first(items),
                 not_found=[VideoPart(i.video, failures=(i.failure,)) for i in items if i.failure is not None],
                 pool=self.pool,
                 handler=self.handler,
@@ -147,6 +148,12 @@ class LocalRun:
             finally:  # shards that were published before it failed stand
                 summary.add_published(self.output, self.constants.run_id, slice_index)
             on_published(items)
+
+
+def _largest_first(items: list[Found]) -> list[VideoRef]:
+    """The videos of a slice, so that the runner, which deals them out in turn, gives each worker as much."""
+    by_size = sorted(items, key=lambda item: item.num_bytes, reverse=True)
+    return [item.video for item in by_size if item.video is not None and item.failure is None]
 
 
 def _whole_ms(seconds: float) -> int:

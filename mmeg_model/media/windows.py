@@ -31,11 +31,10 @@ def fixed_windows(duration_ms: int, *, window_ms: int = WINDOW_MS) -> list[Windo
 
 
 def group_into_spans(windows: Sequence[Window], *, span_ms: int = SPAN_MS) -> list[list[Window]]:
-    """Group neighbouring windows into spans of at most span_ms, at least one window each."""
-    spans: list[list[Window]] = []
-    for window in windows:
-        if spans and window[1] - spans[-1][0][0] <= span_ms:
-            spans[-1].append(window)
-        else:
-            spans.append([window])
-    return spans
+    """Group neighbouring windows into spans of about span_ms, all of about one length, at least one window each.
+
+    Of one length, since whoever deals spans out to workers in turn would give one of them all the short ones.
+    """
+    num_spans = max(1, round((windows[-1][1] - windows[0][0]) / span_ms))
+    bounds = [round(i * len(windows) / num_spans) for i in range(num_spans + 1)]
+    return [list(windows[start:end]) for start, end in pairwise(bounds) if start < end]

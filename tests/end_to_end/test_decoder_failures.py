@@ -58,7 +58,7 @@ def test_a_span_that_fails_twice_is_a_row_that_names_the_cause(
     assert annotate(archive, *limits, output=tmp_path / "out", num_inputs=5) == 1
     assert_others_are_whole(tmp_path / "out")
     bad = by_name(read(tmp_path / "out", "videos"))["bad.mp4"]
-    # by hand: spans [0, 60 s) and [60, 90 s); the second loses its windows from 72 s on, three of 6 s
+    # by hand: spans [0, 48 s) and [48, 90 s); the second loses its windows from 72 s on, three of 6 s
     assert (bad["status"], bad["clips"], bad["failed_clips"]) == ("partial", 15, 3)
     (row,) = read(tmp_path / "out", "errors")
     assert (row["stage"], row["error"], row["start_seconds"], row["end_seconds"]) == (
@@ -118,5 +118,5 @@ def test_clips_in_which_nothing_decodes_are_failures(archive: Path, tmp_path: Pa
     bad = by_name(read(tmp_path / "out", "videos"))["bad.mp4"]
     assert (bad["status"], bad["clips"], bad["failed_clips"]) == ("failed", 15, 15)
     rows = read(tmp_path / "out", "errors")
-    assert [(row["start_seconds"], row["end_seconds"]) for row in rows] == [(0.0, 60.0), (60.0, 90.0)]
+    assert [(row["start_seconds"], row["end_seconds"]) for row in rows] == [(0.0, 48.0), (48.0, 90.0)]
     assert {row["error"] for row in rows} == {"NothingDecoded"}

@@ -22,11 +22,10 @@ INFO = VideoInfo(
 
 def test_spans_of_a_minute_by_hand() -> None:
     spans = plan_spans(VideoRef("/v.mkv", "1"), INFO, window_ms=6_000)
-    # 130.5 s: 21 windows of 6 s and one of 4.5 s; ten of them a minute
+    # 130.5 s: 21 windows of 6 s and one of 4.5 s, in two spans, since 130.5 / 60 is nearest to 2
     assert [(s.first_clip_index, len(s.windows), s.windows[0][0], s.windows[-1][1]) for s in spans] == [
-        (0, 10, 0, 60_000),
-        (10, 10, 60_000, 120_000),
-        (20, 2, 120_000, 130_500),
+        (0, 11, 0, 66_000),
+        (11, 11, 66_000, 130_500),
     ]
 
 
