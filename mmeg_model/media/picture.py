@@ -110,10 +110,18 @@ class Scaler:
 
     def scale(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """Give back the frame as (96, 96, 3), RGB."""
-        matrix = display_matrix(frame)
-        made_for = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, matrix)
+        # Not the matrix itself: a frame whose side data were looked at is in a cycle of references, and its
+        # megabytes stay until the garbage collector happens to come by.
+        made_for = (
+            frame.width,
+            frame.height,
+            frame.format.name,
+            frame.colorspace,
+            frame.color_range,
+            frame.rotation,
+        )
         if self._graph is None or made_for != self._made_for:
-            self._graph, self._made_for = _graph(frame, matrix), made_for
+            self._graph, self._made_for = _graph(frame, display_matrix(frame)), made_for
         self._graph.push(frame)
         return np.asarray(self._graph.vpull().to_ndarray(), np.uint8)
 

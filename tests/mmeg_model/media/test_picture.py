@@ -1,3 +1,4 @@
+import gc
 from fractions import Fraction
 
 import numpy as np
@@ -7,9 +8,12 @@ from av.filter import Graph
 from av.video.frame import VideoFrame
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from makers.video import Recipe, make_video
 
 from mmeg_model.media.container import Clock
+from mmeg_model.media.decode import decode_span
 from mmeg_model.media.picture import Picture, StartedTooLateError, rotation_degrees, rotation_filters
+from mmeg_model.media.probe import probe
 
 END = 80
 ONE = 1 << 16
@@ -116,3 +120,17 @@ def test_a_display_matrix_becomes_filters(matrix, clockwise, filters):
     # x' = a x + c y, y' = b x + d y with y downwards: (0, 1, -1, 0) takes what is right to the bottom.
     assert rotation_degrees(matrix) == clockwise
     assert rotation_filters(matrix) == filters
+
+
+def test_frames_are_given_back_at_once_not_when_garbage_is_collected(tmp_path):
+    path = make_video(tmp_path, Recipe("v.mp4", seconds=4, audio=None))
+    gc.collect()
+    gc.disable()
+    try:
+        with path.open("rb") as file:
+            clips = list(decode_span(file, probe(file), [(0, 4_000)]))
+        num_alive = sum(isinstance(thing, VideoFrame) for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert clips[0].frames_valid.all()
+    assert num_alive < 10
