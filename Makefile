@@ -20,7 +20,7 @@ demo: env
 	$(BIN)/mmeg synth demo/videos --videos 4 --seconds 9
 	printf 'this is not a video' > demo/videos/broken.mp4
 	$(BIN)/mmeg annotate demo/videos --output demo/annotations || test $$? -eq 1  # 1: the broken file is reported
-	$(BIN)/python -c 'import duckdb; duckdb.sql("select regexp_extract(video_uri, $$$$[^/]*$$$$) as video, start_seconds, end_seconds, perceived_emotion, perceived_emotion_confidence, perceived_gender, modalities from read_parquet($$$$demo/annotations/annotations/**/*.parquet$$$$) order by all limit 8").show(); duckdb.sql("select regexp_extract(video_uri, $$$$[^/]*$$$$) as video, stage, message from read_parquet($$$$demo/annotations/errors/**/*.parquet$$$$)").show()'
+	$(BIN)/python -c 'import duckdb; duckdb.sql("select parse_filename(video_uri) as video, start_seconds, end_seconds, perceived_emotion, perceived_emotion_confidence, perceived_gender, modalities from read_parquet($$$$demo/annotations/annotations/**/*.parquet$$$$) order by all limit 8").show(); duckdb.sql("select parse_filename(video_uri) as video, stage, message from read_parquet($$$$demo/annotations/errors/**/*.parquet$$$$)").show()'
 
 check: env
 	$(BIN)/ruff format --check .
