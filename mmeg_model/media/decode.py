@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from mmeg_model.clip import FRAME_MS, FRAME_SIZE, SAMPLES_PER_FRAME, SAMPLES_PER_MS, Clip, num_frames_between
 from mmeg_model.media.container import Clock, Media, damage_skipped, usual_frame_seconds
+from mmeg_model.media.crop import WHOLE, Crop
+from mmeg_model.media.errors import MediaError
 from mmeg_model.media.picture import Picture, StartedTooLateError
 from mmeg_model.media.probe import VideoInfo
 from mmeg_model.media.sound import Sound
@@ -113,6 +115,7 @@ def decode_span(
     info: VideoInfo,
     windows: Sequence[Window],
     *,
+    crop: Crop = WHOLE,
     on_damaged_packet: Callable[[], None] = lambda: None,
 ) -> Iterator[Clip]:
     """Decode neighbouring windows of one video, one clip each, in order, each as early as it is complete.
@@ -123,15 +126,17 @@ def decode_span(
         file: the video's bytes, seekable.
         info: what `probe` found.
         windows: time ranges [start_ms, end_ms); each begins where the one before it ends.
+        crop: which part of the picture and of the sound.
         on_damaged_packet: called for each packet of these windows that does not decode.
 
     Raises:
-        MediaError: if the file cannot be opened or read.
+        MediaError: if the file cannot be opened or read, or the box is not within its picture.
         MemoryError: if the process is out of memory.
         ValueError: if the windows are not neighbours.
     """
     if not windows or any(end != start for (_, end), (start, _) in pairwise(windows)):
         raise ValueError(f"windows must be neighbours, at least one, got {list(windows)}")
+    _check_box(crop, info)
     clips = _Clips(windows)
     start_ms = windows[0][0]
     video = info.video_codec is not None and _reaches(info.video_end_ms, start_ms)
@@ -140,10 +145,21 @@ def decode_span(
         start = open_before(file, start_ms, video=video, audio=audio, keyframe_by_ms=start_ms - earlier_ms)
         is_beginning = start.is_beginning or earlier_ms == _EARLIER_MS[-1]
         with closing(start.media.container), suppress(StartedTooLateError):
-            tracks = _tracks(start.media, info, clips, windows, is_beginning=is_beginning)
+            tracks = _tracks(start.media, info, clips, windows, crop, is_beginning=is_beginning)
             yield from _decode(start.packets, tracks, clips, windows, on_damaged_packet)
             break
     yield from clips.take_rest()
+
+
+def _check_box(crop: Crop, info: VideoInfo) -> None:
+    if crop.box is None or info.width is None or info.height is None:
+        return
+    if not crop.box.fits(width=info.width, height=info.height):
+        raise MediaError(
+            "decode",
+            "BoxOutside",
+            f"{crop.box} does not lie within the picture, which has {info.width}×{info.height} pixels",
+        )
 
 
 def _reaches(stream_end_ms: int | None, start_ms: int) -> bool:
@@ -152,7 +168,13 @@ def _reaches(stream_end_ms: int | None, start_ms: int) -> bool:
 
 
 def _tracks(
-    media: Media, info: VideoInfo, clips: _Clips, windows: Sequence[Window], *, is_beginning: bool
+    media: Media,
+    info: VideoInfo,
+    clips: _Clips,
+    windows: Sequence[Window],
+    crop: Crop,
+    *,
+    is_beginning: bool,
 ) -> dict[int, _Track]:
     """The tracks, by the index of their stream."""
     first_slot = windows[0][0] // FRAME_MS
@@ -167,6 +189,7 @@ def _tracks(
             usual_duration=clock.duration(usual_frame_seconds(media.video)),
             is_beginning=is_beginning,
             put=clips.put_picture,
+            box=crop.box,
         )
         tracks[media.video.index] = _Track(media.video, picture, clock, info.video_end_ms)
     if media.audio is not None:
@@ -176,6 +199,7 @@ def _tracks(
             first_sample=first_slot * SAMPLES_PER_FRAME,
             end_sample=end_slot * SAMPLES_PER_FRAME,
             put=clips.put_sound,
+            channel=crop.channel,
         )
         tracks[media.audio.index] = _Track(media.audio, sound, clock, info.audio_end_ms)
     return tracks

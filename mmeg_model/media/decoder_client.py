@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 import mmeg_model
 from mmeg_model.clip import FRAME_SIZE, SAMPLES_PER_FRAME, Clip, num_frames_between
+from mmeg_model.media.crop import WHOLE, Crop
 from mmeg_model.media.decoder_process import MESSAGE_LENGTH, encode_message
 from mmeg_model.media.errors import MediaError, Stage
 from mmeg_model.media.probe import VideoInfo
@@ -152,12 +153,18 @@ class DecoderClient:
         windows: Sequence[Window],
         *,
         clips_ahead: int,
+        crop: Crop = WHOLE,
     ) -> Iterator[Delivery]:
         """Yield the clips, and last a delivery without one.
 
         Up to clips_ahead finished clips wait in the child, and are lost if it dies.
         """
-        request = {"info": asdict(info), "windows": list(windows), "clips_ahead": clips_ahead}
+        request = {
+            "info": asdict(info),
+            "windows": list(windows),
+            "clips_ahead": clips_ahead,
+            "crop": asdict(crop),
+        }
         self._ask(request, descriptor, video)
         for window in windows:
             message = self._receive_message()

@@ -150,6 +150,7 @@ def _clip_message(clip: "Clip", num_damaged_packets: int, cpu_ms: int) -> list["
 
 def _answer(request: dict[str, Any], file: BinaryIO) -> Iterator[list["ReadableBuffer"]]:
     """Yield what is to be sent, message by message, the last one being no clip."""
+    from mmeg_model.media.crop import Box, Crop
     from mmeg_model.media.decode import decode_span
     from mmeg_model.media.errors import MediaError
     from mmeg_model.media.probe import VideoInfo, probe
@@ -169,7 +170,9 @@ def _answer(request: dict[str, Any], file: BinaryIO) -> Iterator[list["ReadableB
             return
         windows = [(start_ms, end_ms) for start_ms, end_ms in request["windows"]]
         info = VideoInfo(**request["info"])
-        for clip in decode_span(file, info, windows, on_damaged_packet=on_damaged_packet):
+        box, channel = request["crop"]["box"], request["crop"]["channel"]
+        crop = Crop(Box(**box) if box else None, channel)
+        for clip in decode_span(file, info, windows, crop=crop, on_damaged_packet=on_damaged_packet):
             cpu = time.process_time()
             message = _clip_message(clip, num_damaged_packets, round(1000 * (cpu - cpu_before)))
             num_damaged_packets, cpu_before = 0, cpu

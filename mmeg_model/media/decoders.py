@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from typing import Final, Self, TypeVar
 
 from mmeg_model.clip import Clip
+from mmeg_model.media.crop import WHOLE, Crop
 from mmeg_model.media.decoder_client import (
     DECODER_COMMAND,
     DecoderClient,
@@ -115,6 +116,7 @@ class Decoders:
         info: VideoInfo,
         windows: Sequence[Window],
         *,
+        crop: Crop = WHOLE,
         on_cpu_seconds: Callable[[float], None] = lambda _: None,
     ) -> Iterator[Clip]:
         """Decode neighbouring windows of a local video, as `mmeg_model.media.decode.decode_span`.
@@ -123,6 +125,7 @@ class Decoders:
             video: where it lies.
             info: what `probe` found.
             windows: time ranges [start_ms, end_ms).
+            crop: which part of the picture and of the sound.
             on_cpu_seconds: called before each clip with the processor time that its decoding took.
 
         Raises:
@@ -134,7 +137,7 @@ class Decoders:
         def ask(child: DecoderClient, descriptor: int, clips_ahead: int) -> Iterator[Delivery]:
             if not left:
                 return iter(())
-            return child.decode(descriptor, video, info, tuple(left), clips_ahead=clips_ahead)
+            return child.decode(descriptor, video, info, tuple(left), clips_ahead=clips_ahead, crop=crop)
 
         with closing(self._answers("decode", video, ask)) as answers:
             for clip, num_damaged_packets, cpu_seconds in answers:

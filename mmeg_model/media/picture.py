@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mmeg_model.clip import FRAME_MS, FRAME_RATE_HZ, FRAME_SIZE
 from mmeg_model.media.container import Clock
+from mmeg_model.media.crop import Box
 
 _ONE: Final = 1 << 16  # a display matrix counts in 1/65536
 
@@ -41,6 +42,7 @@ class Picture:
         usual_duration: int,
         is_beginning: bool,
         put: Callable[[int, int, NDArray[np.uint8]], None],
+        box: Box | None = None,
     ) -> None:
         """Take frames of a stream for the slots [first_slot, end_slot).
 
@@ -51,6 +53,7 @@ class Picture:
             usual_duration: how long a frame stands that does not say so itself, in the clock's units.
             is_beginning: whether there is no frame before the first that will come.
             put: takes the picture, (96, 96, 3), of the slots [first, end).
+            box: of the picture; None: all of it.
         """
         self._clock = clock
         self._next_slot = first_slot
@@ -60,7 +63,7 @@ class Picture:
         self._put = put
         self._shown: VideoFrame | None = None
         self._shown_until: int | None = None  # a stamp, if no frame follows
-        self._scaler = Scaler()
+        self._scaler = Scaler(box)
 
     @property
     def done_ms(self) -> int:
@@ -102,9 +105,10 @@ class Picture:
 
 
 class Scaler:
-    """Turns a frame as its display matrix asks, then scales it, as the ffmpeg command does."""
+    """Turns a frame as its display matrix asks, cuts the box out, and scales it, as the ffmpeg command does."""
 
-    def __init__(self) -> None:
+    def __init__(self, box: Box | None = None) -> None:
+        self._box = box
         self._graph: Graph | None = None
         self._made_for: tuple[object, ...] = ()
 
@@ -121,12 +125,12 @@ class Scaler:
             frame.rotation,
         )
         if self._graph is None or made_for != self._made_for:
-            self._graph, self._made_for = _graph(frame, display_matrix(frame)), made_for
+            self._graph, self._made_for = _graph(frame, display_matrix(frame), self._box), made_for
         self._graph.push(frame)
         return np.asarray(self._graph.vpull().to_ndarray(), np.uint8)
 
 
-def _graph(frame: VideoFrame, matrix: Matrix | None) -> Graph:
+def _graph(frame: VideoFrame, matrix: Matrix | None, box: Box | None) -> Graph:
     graph = Graph()
     graph.threads = 1
     nodes = [
@@ -141,6 +145,9 @@ def _graph(frame: VideoFrame, matrix: Matrix | None) -> Graph:
     ]
     for name, arguments in rotation_filters(matrix):
         nodes.append(graph.add(name, arguments))
+    if box is not None:
+        # Exact: else an odd corner would be moved to where the colours have a pixel.
+        nodes.append(graph.add("crop", f"{box.width}:{box.height}:{box.x}:{box.y}:exact=1"))
     nodes.append(graph.add("scale", f"{FRAME_SIZE}:{FRAME_SIZE}"))
     nodes.append(graph.add("format", "rgb24"))
     nodes.append(graph.add("buffersink"))

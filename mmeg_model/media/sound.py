@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mmeg_model.clip import SAMPLE_RATE_HZ, SAMPLES_PER_MS
 from mmeg_model.media.container import Clock
+from mmeg_model.media.crop import Channel
 from mmeg_model.media.start import ANCHOR_MS
 
 _GAP_MS: Final = 20
@@ -35,6 +36,7 @@ class Sound:
         first_sample: int,
         end_sample: int,
         put: Callable[[int, NDArray[np.int16]], None],
+        channel: Channel | None = None,
     ) -> None:
         """Take frames of a stream for the output samples [first_sample, end_sample).
 
@@ -43,11 +45,13 @@ class Sound:
             first_sample: the first that is wanted, at 16 kHz from zero.
             end_sample: behind the last one.
             put: takes valid samples and the number of the first of them.
+            channel: one of several; None: all, mixed.
         """
         self._clock = clock
         self._next_sample = first_sample
         self._end_sample = end_sample
         self._put = put
+        self._channel = channel
         self._run: _Run | None = None
         self._anchor = -1
 
@@ -64,6 +68,8 @@ class Sound:
         """
         if frame.sample_rate not in _RATES_HZ or not frame.samples:
             return
+        if self._channel is not None and frame.layout.nb_channels > 1:
+            frame = _one_channel(frame, self._channel)
         try:
             placed = self._place(frame)
             if placed is not None and self._run is not None:
@@ -173,6 +179,16 @@ class _Run:
 
     def _output_at(self, position: int) -> int:
         return -(-position * SAMPLE_RATE_HZ // self.source[0])
+
+
+def _one_channel(frame: AudioFrame, channel: Channel) -> AudioFrame:
+    by_channel = frame.to_ndarray()  # (channels, samples); (1, samples * channels) if they are interleaved
+    if not frame.format.is_planar:
+        by_channel = by_channel.reshape(-1, frame.layout.nb_channels).T
+    chosen = np.ascontiguousarray(by_channel[("left", "right").index(channel)])
+    mono = AudioFrame.from_ndarray(chosen[None], frame.format.name, "mono")
+    mono.sample_rate, mono.pts = frame.sample_rate, frame.pts
+    return mono
 
 
 def _silence(like: AudioFrame, num_samples: int) -> AudioFrame:

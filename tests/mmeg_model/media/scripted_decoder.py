@@ -104,7 +104,7 @@ def scripted_probe(file):
     )
 
 
-def scripted_decode_span(file, info, windows, *, on_damaged_packet):
+def scripted_decode_span(file, info, windows, *, crop, on_damaged_packet):
     script = json.load(file)
     for start_ms, end_ms in windows:
         if script.get("at_ms") == start_ms:
