@@ -5,10 +5,12 @@ Modality 03 is sound alone, 01 picture and sound, 02 the same picture without it
 """
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from mmeg_model.corpora.utterance import (
+    PICTURE_SUFFIXES,
     SOUND_SUFFIXES,
     Corpus,
     CorpusReading,
@@ -22,15 +24,18 @@ _NAME: Final = re.compile(
     r"(?P<modality>\d\d)-(?P<take>(?P<channel>\d\d)-(?P<emotion>\d\d)(-\d\d){3}-(?P<actor>\d\d))"
 )
 _SPEECH: Final = "01"
+_PICTURE_ALONE: Final = "02"
 _EMOTIONS: Final = {"01": "neutral", "03": "happiness", "04": "sadness", "05": "anger"}
 
 
-def _utterance(path: Path, match: re.Match[str]) -> Utterance:
+def _utterance(corpus: str, path: Path, match: re.Match[str]) -> Utterance:
     if match["channel"] != _SPEECH:
         raise ExcludedError("song")
+    if match["modality"] == _PICTURE_ALONE:
+        raise ExcludedError("picture of a recording without its sound")
     return Utterance(
         path=path,
-        corpus="ravdess-speech",
+        corpus=corpus,
         recording=f"ravdess/{match['take']}",
         speaker=f"ravdess-{match['actor']}",
         emotion=emotion_by_code(_EMOTIONS, match["emotion"]),
@@ -40,12 +45,24 @@ def _utterance(path: Path, match: re.Match[str]) -> Utterance:
 
 def read_sounds(folder: Path) -> CorpusReading:
     """Read the sounds; calm (02), fear, disgust, surprise and songs are left out."""
-    return read_by_name(folder, SOUND_SUFFIXES, _NAME, _utterance)
+    return read_by_name(folder, SOUND_SUFFIXES, _NAME, partial(_utterance, "ravdess-speech"))
+
+
+def read_clips(folder: Path) -> CorpusReading:
+    """Read the clips (picture and sound), of which pictures without sound are copies; as of the sounds."""
+    return read_by_name(folder, PICTURE_SUFFIXES, _NAME, partial(_utterance, "ravdess-av"))
 
 
 SOUNDS: Final = Corpus(
     title="RAVDESS, spoken part, sound (Livingstone and Russo 2018)",
     read=read_sounds,
+    language="English",
+    terms="CC BY-NC-SA 4.0",
+    weights_license="cc-by-nc-sa-4.0",
+)
+CLIPS: Final = Corpus(
+    title="RAVDESS, spoken part, clips (picture and sound) (Livingstone and Russo 2018)",
+    read=read_clips,
     language="English",
     terms="CC BY-NC-SA 4.0",
     weights_license="cc-by-nc-sa-4.0",

@@ -17,7 +17,8 @@ from typing import Final
 import av
 import numpy as np
 
-from mmeg_model.corpora.utterance import Corpus, CorpusReading, Utterance
+from mmeg_model.corpora import manifest
+from mmeg_model.corpora.utterance import Corpus, CorpusReading
 from mmeg_model.labels import EMOTIONS, GENDERS
 
 MANIFEST: Final = "manifest.csv"
@@ -84,19 +85,7 @@ def write_corpus(folder: Path, *, num_videos: int = 8, seconds: float = 3.0, see
 
 def read_manifest(folder: Path) -> CorpusReading:
     """Read what `write_corpus` wrote."""
-    with (folder / MANIFEST).open(newline="", encoding="utf-8") as file:
-        utterances = tuple(
-            Utterance(
-                path=folder / row["path"],
-                corpus="synthetic",
-                recording=f"synthetic/{row['path']}",
-                speaker=row["speaker"],
-                emotion=row["emotion"],
-                perceived_gender=row["perceived_gender"],
-            )
-            for row in csv.DictReader(file)
-        )
-    return CorpusReading(utterances, {})
+    return manifest.read_manifest(folder / MANIFEST, corpus="synthetic")
 
 
 def _write_video(path: Path, person: _Person, seconds: float, *, phase: float) -> None:

@@ -1,4 +1,4 @@
-"""One labelled recording, and how a corpus is read off its file names."""
+"""One labelled example, where it lies, and how a corpus is read off its file names."""
 
 import re
 from collections import Counter
@@ -8,20 +8,61 @@ from pathlib import Path
 from typing import Final
 
 from mmeg_model.labels import LABELS_BY_TASK
+from mmeg_model.media.crop import Box, Channel
 
 SOUND_SUFFIXES: Final = frozenset({".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac"})
-PICTURE_SUFFIXES: Final = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
+PICTURE_SUFFIXES: Final = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv"})
+
+
+@dataclass(frozen=True, order=True)
+class Excerpt:
+    """The time range [start_ms, end_ms) of a file, perhaps of a part of its picture, perhaps with other sound.
+
+    Raises:
+        ValueError: if the range is empty or begins before the file.
+    """
+
+    start_ms: int = 0
+    end_ms: int | None = None
+    """None: to the end of the file."""
+    box: Box | None = None
+    """The part of the picture; None: all of it."""
+    channel: Channel | None = None
+    """Of the sound that counts; None: all, mixed. A sound with a single channel is taken as it is."""
+    sound: Path | None = None
+    """The file whose sound counts, cut already: it begins where the excerpt does. None: the same file."""
+
+    def __post_init__(self) -> None:
+        if self.start_ms < 0 or (self.end_ms is not None and self.end_ms <= self.start_ms):
+            raise ValueError(f"an excerpt needs 0 <= {self.start_ms = } < {self.end_ms = }")
+
+
+@dataclass(frozen=True, order=True)
+class TablePicture:
+    """The picture in a row of a table of pictures, counted from 0."""
+
+    row: int
+
+
+@dataclass(frozen=True, order=True)
+class ShardClip:
+    """The decoded clip in a row of a shard, counted from 0."""
+
+    row: int
+    has_picture: bool
+    """Whether the file that it was decoded from has one."""
 
 
 @dataclass(frozen=True, order=True)
 class Utterance:
-    """A file with one person in it who says one thing, and what is known of it.
+    """One person who says one thing (or shows a face), where that lies, and what is known of it.
 
     Raises:
         ValueError: if a label is in no vocabulary.
     """
 
     path: Path
+    """The file that it is, or that holds it."""
     corpus: str
     recording: str
     """The same for everything made of one recording, such as a clip and its soundtrack in another corpus."""
@@ -31,6 +72,10 @@ class Utterance:
     """One of `EMOTIONS`; None if it is not labelled."""
     perceived_gender: str | None
     """One of `GENDERS`; None if it is not labelled."""
+    session: str | None = None
+    """The same for what was recorded on one occasion, with the same people; None if it is not known."""
+    part: Excerpt | TablePicture | ShardClip | None = None
+    """Of the file; None: all of it."""
 
     def __post_init__(self) -> None:
         for task, label in self.labels.items():
@@ -43,6 +88,27 @@ class Utterance:
     def labels(self) -> dict[str, str | None]:
         """The label of each task, in the order of `LABELS_BY_TASK`."""
         return {"emotion": self.emotion, "gender": self.perceived_gender}
+
+    @property
+    def place(self) -> str:
+        """The file and the part of it, for messages."""
+        match self.part:
+            case Excerpt(start_ms=start_ms, end_ms=end_ms):
+                end = "end" if end_ms is None else f"{end_ms / 1000:.3f} s"
+                return f"{self.path}, {start_ms / 1000:.3f} s to {end}"
+            case TablePicture(row=row) | ShardClip(row=row):
+                return f"{self.path}, row {row}"
+        return str(self.path)
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether there is a picture to be expected, beside or without sound."""
+        match self.part:
+            case TablePicture():
+                return True
+            case ShardClip(has_picture=has_picture):
+                return has_picture
+        return self.path.suffix.lower() in PICTURE_SUFFIXES
 
 
 @dataclass(frozen=True)

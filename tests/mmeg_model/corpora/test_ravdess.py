@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from mmeg_model.corpora import ravdess
+from mmeg_model.splits import LeakError, Split
 
 
 def test_labels_by_name(tmp_path: Path):
@@ -35,3 +36,24 @@ def test_nothing_of_the_corpus(tmp_path: Path):
         ValueError, match=r"no example of this corpus in .*: left out were .*02 outside the four"
     ):
         ravdess.read_sounds(tmp_path)
+
+
+def test_clips_share_people_and_recordings_with_sounds(tmp_path: Path):
+    names = ["01-01-03-01-01-01-11.mp4", "02-01-03-01-01-01-11.mp4", "01-01-06-01-01-01-11.mp4",
+             "01-02-03-01-01-01-11.mp4", "03-01-03-01-01-01-11.wav"]  # fmt: skip
+    for name in names:
+        (tmp_path / name).touch()
+
+    reading = ravdess.read_clips(tmp_path)
+
+    (clip,) = reading.utterances
+    (sound,) = ravdess.read_sounds(tmp_path).utterances
+    assert (clip.path.name, clip.corpus) == ("01-01-03-01-01-01-11.mp4", "ravdess-av")
+    assert (clip.recording, clip.speaker) == (sound.recording, sound.speaker)
+    assert reading.excluded == {
+        "picture of a recording without its sound": 1,
+        "emotion 06 outside the four": 1,
+        "song": 1,
+    }
+    with pytest.raises(LeakError, match="1 speakers are in training and in test: ravdess-11"):
+        Split(train=(clip,), test=(sound,))

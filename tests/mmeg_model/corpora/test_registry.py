@@ -35,7 +35,10 @@ def test_folder_missing(tmp_path: Path):
 
 
 def test_only_the_corpus_whose_terms_ask_for_it_binds_the_weights():
-    assert {name for name, corpus in CORPORA.items() if corpus.weights_license} == {"ravdess-speech"}
+    assert {name for name, corpus in CORPORA.items() if corpus.weights_license} == {
+        "ravdess-speech",
+        "ravdess-av",
+    }
 
 
 @pytest.mark.parametrize(
