@@ -1,9 +1,12 @@
 """What a training is: every choice in one frozen record."""
 
+import math
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from mmeg_model.nearest import unknown
+
+PRECISIONS: Final = ("no", "bf16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +25,9 @@ class TrainingConfig:
     seed: int = 0
     num_epochs: int = 14
     clips_per_epoch: int = 1024
-    """Drawn with replacement, see `mmeg_model.training.sampling`."""
+    """Drawn with replacement, see `mmeg_model.training.sampling`; rounded up to whole batches."""
     batch_size: int = 32
+    """Of all processes together."""
     learning_rate: float = 3e-3
     """The highest of the schedule, which rises over a tenth of the training and falls to 0 as a cosine."""
     weight_decay: float = 1e-2
@@ -38,6 +42,8 @@ class TrainingConfig:
     """How often a clip is changed by `mmeg_model.training.augmentation`; 0 is never, 1 always."""
     modality_dropout: float = 0.3
     """How often a clip with sound and picture loses its sound, and as often its picture."""
+    mixed_precision: str = "no"
+    """`bf16`: products in bfloat16, sums and weights in float32. `no`: all in float32."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -50,12 +56,18 @@ class TrainingConfig:
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.mixed_precision not in PRECISIONS:
+            raise ValueError(unknown("mixed_precision", self.mixed_precision, PRECISIONS))
         if not 0 <= self.modality_dropout <= 0.5:
             raise ValueError(f"modality_dropout must be in [0, 0.5], got {self.modality_dropout}")
         if not 0 <= self.augmentation <= 1:
             raise ValueError(f"augmentation must be in [0, 1], got {self.augmentation}")
         if not 0 <= self.average_decay < 1:
             raise ValueError(f"average_decay must be in [0, 1), got {self.average_decay}")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(self.clips_per_epoch / self.batch_size)
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> Self:

@@ -1,31 +1,29 @@
 """The training, top to bottom."""
 
-import json
-import math
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import nn
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mmeg_model.bundle import to_tensors
 from mmeg_model.evaluation.calibration import fit_temperature
 from mmeg_model.evaluation.metrics import negative_log_likelihoods
 from mmeg_model.evaluation.predictions import Predictions, predict
-from mmeg_model.joint_loss import make_weighting, task_losses
+from mmeg_model.joint_loss import UNLABELLED, Weighting, make_weighting, task_losses
 from mmeg_model.labels import LABELS_BY_TASK
 from mmeg_model.networks.presets import build
 from mmeg_model.splits import Split
-from mmeg_model.training.checkpoint import load_checkpoint, save_checkpoint
+from mmeg_model.training.checkpoint import load_weights
 from mmeg_model.training.config import TrainingConfig
-from mmeg_model.training.sampling import training_batches
-
-BEST_CHECKPOINT: Final = "best.pt"
-LOG_FILE: Final = "log.jsonl"
+from mmeg_model.training.progress import CHECKPOINT, Progress
+from mmeg_model.training.sampling import Batch, TrainingBatches, batch_loader
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,82 +31,169 @@ class Trained:
     """What a training ends with."""
 
     network: nn.Module
-    """Of the epoch with the lowest validation loss, in evaluation mode."""
+    """Of the epoch with the lowest validation loss, in evaluation mode, on the CPU."""
     temperatures: dict[str, float]
     """Per task, fitted on the validation speakers."""
     epoch: int
     """That epoch, from 1."""
     validation_losses: dict[str, float]
     """Per task, before calibration, in nats."""
+    weights: dict[str, float]
+    """Of the joint loss, per task, behind that epoch."""
 
 
-def train(config: TrainingConfig, split: Split, *, folder: Path, cache: Path) -> Trained:
-    """Train on one side of a split and validate on the other.
+class JointLoss(nn.Module):
+    """Network and weighting as one module: what is trained, and what processes share the gradients of."""
+
+    def __init__(self, network: nn.Module, weighting: Weighting) -> None:
+        super().__init__()
+        self.network = network
+        self.weighting = weighting
+
+    def forward(self, batch: Batch, factors: Tensor, labelled: Tensor) -> tuple[Tensor, Tensor]:
+        """The joint loss, and the mean loss per task over what this process has of it, (tasks,).
+
+        Args:
+            batch: of this process.
+            factors: (tasks,): what makes of this process' means its part of those over all processes.
+            labelled: (tasks,), bool, which tasks have a label in any process.
+        """
+        losses, _ = task_losses(self.network(*batch.clips), batch.labels)
+        with torch.autocast(losses.device.type, enabled=False):
+            return self.weighting.joint_loss(losses.float() * factors, labelled), losses.detach()
+
+
+def train(
+    config: TrainingConfig, split: Split, *, folder: Path, cache: Path, num_workers: int = 0
+) -> Trained:
+    """Train on one side of a split and validate on the other; go on where an earlier call was interrupted.
+
+    In several processes, if started by `accelerate launch`; on a GPU, if there is one.
 
     Args:
         config: every choice.
         split: its test side decides when to stop, which epoch is kept, and the temperatures; nothing else.
-        folder: gets the best checkpoint and a line of JSON per epoch.
+        folder: gets a checkpoint behind each epoch, a line of JSON per epoch, and the files of tensorboard. On
+            the CPU a training that was killed and started again ends with the same weights, bit for bit.
         cache: of decoded clips, see `load_clip`.
+        num_workers: processes that prepare batches meanwhile; the results do not depend on it.
 
     Raises:
-        FloatingPointError: if a loss is not finite; the message names the task. The best checkpoint stands.
+        ValueError: if the folder holds a training of another configuration, or on other examples.
+        FloatingPointError: if a loss or a gradient is not finite; the message names the task or the step.
+        MemoryError: if a step needs more memory than there is.
+        OSError: if the folder cannot be written.
+        In all of these the last checkpoint stands.
     """
-    torch.manual_seed(config.seed)
-    random = np.random.default_rng(config.seed)
-    network = build(config.preset, config.sizes)
-    weighting = make_weighting(config.weighting, **config.weighting_arguments)
-    trained: list[dict[str, Any]] = [
-        {"params": [*network.parameters()], "weight_decay": config.weight_decay},
-        {"params": [*weighting.parameters()], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate)
-    num_steps = config.num_epochs * math.ceil(config.clips_per_epoch / config.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.learning_rate, total_steps=num_steps, pct_start=0.1, cycle_momentum=False
+    accelerator = Accelerator(
+        mixed_precision=config.mixed_precision,
+        # A batch without a picture leaves the picture's branch without gradients.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay))
-    best_epoch, best_losses = 0, dict.fromkeys(LABELS_BY_TASK, math.inf)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / LOG_FILE).unlink(missing_ok=True)
+    torch.manual_seed(config.seed)
+    network = build(config.preset, config.sizes)
+    if accelerator.device.type == "cuda":
+        network.to(memory_format=torch.channels_last)
+    weighting = make_weighting(config.weighting, **config.weighting_arguments)
+    joint_loss = JointLoss(network, weighting).to(accelerator.device)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [*network.parameters()], "weight_decay": config.weight_decay},
+            {"params": [*weighting.parameters()], "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        config.learning_rate,
+        total_steps=config.num_epochs * config.steps_per_epoch,
+        pct_start=0.1,
+        cycle_momentum=False,
+    )
+    # Buffers too: else averaged weights would meet the batch statistics of others.
+    average = AveragedModel(
+        network, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay), use_buffers=True
+    )
+    progress = Progress(
+        config,
+        split,
+        {"joint_loss": joint_loss, "average": average, "optimizer": optimizer, "schedule": schedule},
+    )
+    if (folder / CHECKPOINT).exists():
+        progress.load(folder / CHECKPOINT)
+    elif accelerator.num_processes > 1:
+        # What a network measures on its first batch must not be measured on a part of it.
+        whole_batch = _to_device(TrainingBatches(split.train, config, cache=cache)[0], accelerator.device)
+        with torch.no_grad():
+            network.train()(*whole_batch.clips)
+        average.module.load_state_dict(network.state_dict())
+    prepared, optimizer = accelerator.prepare(joint_loss, optimizer)
+    batches = TrainingBatches(
+        split.train,
+        config,
+        cache=cache,
+        process=accelerator.process_index,
+        num_processes=accelerator.num_processes,
+    )
+    first_step = progress.num_epochs * config.steps_per_epoch
+    loader = iter(batch_loader(batches, first_step=first_step, num_workers=num_workers))
 
-    for epoch in range(1, config.num_epochs + 1):
-        network.train()
-        sums, counts = torch.zeros(len(LABELS_BY_TASK)), torch.zeros(len(LABELS_BY_TASK))
-        for batch, labels in training_batches(split.train, config, random, cache=cache):
-            logits = network(*to_tensors(batch, torch.device("cpu")))
-            losses, num_labelled = task_losses(logits, labels)
+    while not progress.is_over:
+        joint_loss.train()
+        sums, counts = torch.zeros(2, len(LABELS_BY_TASK), device=accelerator.device)
+        started, waited_seconds = time.monotonic(), 0.0
+        for step in range(first_step, first_step + config.steps_per_epoch):
+            asked = time.monotonic()
+            batch = _to_device(next(loader), accelerator.device)
+            waited_seconds += time.monotonic() - asked
+            # Dropout depends on the step alone: nothing of chance needs to be kept in a checkpoint.
+            torch.manual_seed(_step_seed(config.seed, step, accelerator.process_index))
+            num_labelled = torch.stack([(labels != UNLABELLED).sum() for labels in batch.labels.values()])
+            # Labels may be missing unevenly, so what counts is their number in all processes; gradients are
+            # averaged over processes, hence the number of those.
+            num_in_all = accelerator.reduce(num_labelled, "sum")
+            factors = accelerator.num_processes * num_labelled / num_in_all.clamp(min=1)
             optimizer.zero_grad()
-            weighting.joint_loss(losses, num_labelled > 0).backward()
-            nn.utils.clip_grad_norm_(network.parameters(), config.max_gradient_norm)
+            with _out_of_memory_explained(config):
+                loss, losses = prepared(batch, factors, num_in_all > 0)
+                accelerator.backward(loss)
+            norm = accelerator.clip_grad_norm_(network.parameters(), config.max_gradient_norm)
+            if not norm.isfinite():
+                raise FloatingPointError(
+                    f"the gradient of step {step + 1} has norm {norm.item()}: try a lower learning rate"
+                )
             optimizer.step()
             schedule.step()
             average.update_parameters(network)
-            sums += losses.detach() * num_labelled
+            sums += losses * num_labelled
             counts += num_labelled
+        first_step += config.steps_per_epoch
+        sums, counts = accelerator.reduce(sums, "sum"), accelerator.reduce(counts, "sum")
         train_losses = sums / counts.clamp(min=1)
         weighting.end_epoch(train_losses, counts > 0)
 
         validation = predict(average.module, split.test, cache=cache)
-        validation_losses = {task: balanced_loss(of_task) for task, of_task in validation.items()}
-        _log(
-            folder / LOG_FILE,
-            epoch=epoch,
-            train=dict(zip(LABELS_BY_TASK, train_losses.tolist(), strict=True)),
-            validation=validation_losses,
-            weights=dict(zip(LABELS_BY_TASK, weighting.weights.tolist(), strict=True)),
+        progress.end_epoch(
+            average.module,
+            train=_by_task(train_losses),
+            validation={task: balanced_loss(of_task) for task, of_task in validation.items()},
+            weights=_by_task(weighting.weights),
         )
-        # Unweighted: what a joint loss learned must not choose its own checkpoint.
-        if sum(validation_losses.values()) < sum(best_losses.values()):
-            best_epoch, best_losses = epoch, validation_losses
-            save_checkpoint(folder / BEST_CHECKPOINT, average.module, config, epoch=epoch)
-        elif epoch - best_epoch >= config.patience:
-            break
+        if accelerator.is_main_process:
+            progress.save(folder)
+            seconds = time.monotonic() - started
+            print(
+                f"{progress}; {seconds:.1f} s, {waited_seconds / seconds:.0%} of it for clips",
+                file=sys.stderr,
+            )
 
-    network.load_state_dict(load_checkpoint(folder / BEST_CHECKPOINT)["network"])
+    network.cpu()
+    load_weights(network, progress.best["network"], folder / CHECKPOINT)
     validation = predict(network, split.test, cache=cache)
     temperatures = {task: fit_temperature(of_task) for task, of_task in validation.items()}
-    return Trained(network, temperatures, best_epoch, best_losses)
+    best = progress.history[progress.best["epoch"] - 1]
+    accelerator.end_training()
+    return Trained(network, temperatures, best["epoch"], best["validation"], best["weights"])
 
 
 def balanced_loss(predictions: Predictions) -> float:
@@ -121,8 +206,31 @@ def balanced_loss(predictions: Predictions) -> float:
     return float(np.mean([losses[groups == group].mean() for group in np.unique(groups)]))
 
 
-def _log(file: Path, *, epoch: int, **by_task: dict[str, float]) -> None:
-    with file.open("a", encoding="utf-8") as log:
-        print(json.dumps({"epoch": epoch, **by_task}), file=log)
-    losses = ", ".join(f"{task} {loss:.3f}" for task, loss in by_task["validation"].items())
-    print(f"epoch {epoch}: validation loss {losses}", file=sys.stderr)
+def _to_device(batch: Batch, device: torch.device) -> Batch:
+    clips, labels = batch
+    return Batch(
+        tuple(array.to(device, non_blocking=True) for array in clips),
+        {task: of_task.to(device, non_blocking=True) for task, of_task in labels.items()},
+    )
+
+
+def _step_seed(seed: int, step: int, process: int) -> int:
+    return int(np.random.SeedSequence([seed, step, process]).generate_state(1)[0])
+
+
+@contextmanager
+def _out_of_memory_explained(config: TrainingConfig) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # On the CPU torch raises a plain RuntimeError.
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "alloc" not in str(error):
+            raise
+        raise MemoryError(
+            f"a step of batch_size {config.batch_size} with clips of {config.crop_seconds} s needs more memory than "
+            f"there is: lower one of the two. The checkpoint of the last epoch stands ({error})"
+        ) from error
+
+
+def _by_task(values: Tensor) -> dict[str, float]:
+    return dict(zip(LABELS_BY_TASK, values.tolist(), strict=True))

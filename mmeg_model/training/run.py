@@ -2,7 +2,7 @@
 
 data = "corpora"              # a folder with a folder for each corpus; relative to the file
 corpora = ["javanese-av", "ravdess-speech"]
-output = "runs/first"         # bundle/, best.pt and log.jsonl; relative to the file
+output = "runs/first"         # bundle/, checkpoint.pt, log.jsonl, tensorboard/; relative to the file
 name = "first"                # of the bundle
 
 [training]                    # what differs from `TrainingConfig`
@@ -15,6 +15,8 @@ import sys
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+
+from accelerate import PartialState
 
 from mmeg_model.bundle import save
 from mmeg_model.corpora import read_corpora
@@ -38,6 +40,8 @@ class TrainingRun:
     """One in so many speakers is left out of training, to decide when to stop and how to calibrate."""
     cache: Path = field(default_factory=default_cache)
     """Of decoded clips."""
+    num_workers: int = 1
+    """Processes that prepare batches while the network computes; the results do not depend on it."""
 
 
 def read_run(file: Path) -> TrainingRun:
@@ -78,14 +82,19 @@ def read_split(run: TrainingRun) -> Split:
 
 
 def train_bundle(run: TrainingRun, split: Split) -> Path:
-    """Train, and write the bundle; its folder is given back."""
-    trained = train(run.training, split, folder=run.output, cache=run.cache)
-    save(
-        run.output / "bundle",
-        trained.network,
-        name=run.name,
-        preset=run.training.preset,
-        sizes=run.training.sizes,
-        temperatures=trained.temperatures,
-    )
+    """Train, or go on with a training that was interrupted, and write the bundle; its folder is given back.
+
+    Raises:
+        ValueError, FloatingPointError, MemoryError, OSError: as `train` does.
+    """
+    trained = train(run.training, split, folder=run.output, cache=run.cache, num_workers=run.num_workers)
+    if PartialState().is_main_process:
+        save(
+            run.output / "bundle",
+            trained.network,
+            name=run.name,
+            preset=run.training.preset,
+            sizes=run.training.sizes,
+            temperatures=trained.temperatures,
+        )
     return run.output / "bundle"

@@ -1,9 +1,16 @@
 import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmeg_model.corpora import read_corpora
 from mmeg_model.evaluation.metrics import negative_log_likelihoods
@@ -21,7 +28,7 @@ TINY = {
 }
 CONFIG = TrainingConfig(
     sizes=TINY,
-    num_epochs=8,
+    num_epochs=14,
     clips_per_epoch=128,
     batch_size=8,
     learning_rate=0.005,
@@ -66,7 +73,7 @@ def test_the_log_tells_every_epoch_and_the_checkpoint_is_the_best(trained):
     sums = [sum(line["validation"].values()) for line in lines]
     assert result.epoch == 1 + int(np.argmin(sums))
     assert sum(result.validation_losses.values()) == min(sums)
-    best = load_checkpoint(folder / "best.pt")
+    best = load_checkpoint(folder / "checkpoint.pt")["best"]
     assert best["epoch"] == result.epoch
     assert all(torch.equal(best["network"][name], w) for name, w in result.network.state_dict().items())
 
@@ -134,7 +141,273 @@ def test_a_loss_that_is_not_finite_ends_it_and_leaves_the_best_checkpoint(
     config = TrainingConfig(sizes=TINY, num_epochs=3, clips_per_epoch=16, batch_size=8)
     with pytest.raises(FloatingPointError, match="a loss must be finite, that of gender is inf"):
         train(config, split, folder=tmp_path, cache=clip_cache)
-    assert load_checkpoint(tmp_path / "best.pt")["epoch"] == 1
+    assert len(load_checkpoint(tmp_path / "checkpoint.pt")["history"]) == 1
+
+
+@pytest.mark.parametrize("weighting", ["softmax", "rlw", "dwa"])
+def test_killed_at_any_step_it_ends_with_the_same_weights(
+    split: Split, clip_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weighting: str
+):
+    """Bit for bit, with dropout, augmentation and a weighting that has a state of its own."""
+    config = TrainingConfig(
+        sizes={**TINY, "dropout": 0.5},
+        weighting=weighting,
+        num_epochs=3,
+        clips_per_epoch=12,
+        batch_size=4,
+        augmentation=0.5,
+    )
+    alone = train(config, split, folder=tmp_path / "alone", cache=clip_cache)
+    calm = loop.task_losses
+    for last_step in (1, 4, 5):  # of nine, three an epoch; counted from the last checkpoint on
+        steps_left = last_step
+
+        def killed(logits, labels):
+            nonlocal steps_left
+            if steps_left == 0:
+                raise KeyboardInterrupt
+            steps_left -= 1
+            return calm(logits, labels)
+
+        monkeypatch.setattr(loop, "task_losses", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, split, folder=tmp_path / "killed", cache=clip_cache)
+    monkeypatch.setattr(loop, "task_losses", calm)
+
+    resumed = train(config, split, folder=tmp_path / "killed", cache=clip_cache)
+
+    state, other = (load_checkpoint(tmp_path / run / "checkpoint.pt") for run in ("alone", "killed"))
+    for part in ("joint_loss", "average"):
+        assert all(torch.equal(state[part][name], w) for name, w in other[part].items())
+    assert state["history"] == other["history"]
+    assert resumed.weights == alone.weights
+    assert resumed.temperatures == alone.temperatures
+    logs = [(tmp_path / run / "log.jsonl").read_bytes() for run in ("alone", "killed")]
+    assert logs[0] == logs[1]
+
+
+def test_killed_by_the_system_it_goes_on(split: Split, clip_cache: Path, tmp_path: Path):
+    """SIGKILL while the second checkpoint is being written."""
+    config = TrainingConfig(sizes=TINY, num_epochs=2, clips_per_epoch=8, batch_size=4)
+    alone = train(config, split, folder=tmp_path / "alone", cache=clip_cache)
+    script = tmp_path / "killed.py"
+    script.write_text(f"""
+import os, pickle, signal, sys
+import torch
+from pathlib import Path
+from mmeg_model import whole
+from mmeg_model.training.config import TrainingConfig
+from mmeg_model.training.loop import train
+
+torch.set_num_threads(1)
+split = pickle.loads(Path({str(tmp_path / "split")!r}).read_bytes())
+folder = Path({str(tmp_path / "killed")!r})
+replace = os.replace
+def replace_first(source, target):
+    if Path(target).name == "checkpoint.pt" and Path(target).exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+os.replace = replace_first
+config = TrainingConfig(sizes={TINY!r}, num_epochs=2, clips_per_epoch=8, batch_size=4)
+train(config, split, folder=folder, cache=Path({str(clip_cache)!r}))
+""")
+    (tmp_path / "split").write_bytes(pickle.dumps(split))
+    killed = subprocess.run([sys.executable, script], check=False, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(load_checkpoint(tmp_path / "killed" / "checkpoint.pt")["history"]) == 1
+
+    resumed = train(config, split, folder=tmp_path / "killed", cache=clip_cache)
+
+    weights, others = alone.network.state_dict(), resumed.network.state_dict()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+
+
+def test_a_finished_training_is_not_done_again(
+    trained, split: Split, clip_cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    result, folder = trained
+    monkeypatch.delattr(loop, "task_losses")  # no step can be made
+
+    again = train(CONFIG, split, folder=folder, cache=clip_cache)
+
+    assert again.epoch == result.epoch
+    assert again.temperatures == result.temperatures
+
+
+def test_another_training_in_the_folder_is_refused(trained, split: Split, clip_cache: Path):
+    _, folder = trained
+    with pytest.raises(ValueError, match=r"another training .batch_size: 8, now 16.: take another folder"):
+        train(replace(CONFIG, batch_size=16), split, folder=folder, cache=clip_cache)
+    with pytest.raises(ValueError, match=r"another training .examples: "):
+        train(CONFIG, Split(split.train[1:], split.test), folder=folder, cache=clip_cache)
+
+
+def test_workers_change_nothing(split: Split, clip_cache: Path, tmp_path: Path):
+    config = TrainingConfig(sizes=TINY, num_epochs=2, clips_per_epoch=8, batch_size=4)
+    alone, helped = (
+        train(config, split, folder=tmp_path / str(n), cache=clip_cache, num_workers=n) for n in (0, 2)
+    )
+    weights, others = alone.network.state_dict(), helped.network.state_dict()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+
+
+def test_a_file_that_cannot_be_decoded_is_left_out(
+    split: Split, clip_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    train_side = tuple(
+        replace(u, path=broken) if u.speaker == split.train[0].speaker else u for u in split.train
+    )
+    config = TrainingConfig(sizes=TINY, num_epochs=1, clips_per_epoch=64, batch_size=8)
+
+    trained = train(config, Split(train_side, split.test), folder=tmp_path / "run", cache=clip_cache)
+
+    assert trained.epoch == 1
+    told = capsys.readouterr().err
+    assert told.count("left out, another is drawn instead") == 1
+    assert "broken.mp4 cannot be decoded" in told
+
+
+def test_nothing_that_can_be_decoded(split: Split, clip_cache: Path, tmp_path: Path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    nothing = Split(tuple(replace(u, path=broken) for u in split.train), split.test)
+    with pytest.raises(ValueError, match="ten utterances one after the other cannot be decoded"):
+        train(CONFIG, nothing, folder=tmp_path / "run", cache=clip_cache)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+    ],
+)
+def test_out_of_memory(
+    split: Split, clip_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    def greedy(logits, labels):
+        raise error
+
+    monkeypatch.setattr(loop, "task_losses", greedy)
+    with pytest.raises(MemoryError, match=r"batch_size 8 with clips of 4\.0 s needs more memory"):
+        train(CONFIG, split, folder=tmp_path, cache=clip_cache)
+
+
+def test_another_error_is_not_taken_for_a_lack_of_memory(
+    split: Split, clip_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def wrong(logits, labels):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(loop, "task_losses", wrong)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        train(CONFIG, split, folder=tmp_path, cache=clip_cache)
+
+
+def test_a_gradient_that_is_not_finite(
+    split: Split, clip_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    calm = loop.task_losses
+
+    def steep(logits, labels):
+        losses, counts = calm(logits, labels)
+        logits["emotion"].register_hook(lambda gradient: gradient * torch.nan)
+        return losses, counts
+
+    monkeypatch.setattr(loop, "task_losses", steep)
+    with pytest.raises(FloatingPointError, match="the gradient of step 1 has norm nan: try a lower"):
+        train(CONFIG, split, folder=tmp_path, cache=clip_cache)
+
+
+def test_bfloat16(split: Split, clip_cache: Path, tmp_path: Path):
+    """In a process of its own: accelerate keeps the precision for as long as a process lives."""
+    (tmp_path / "split").write_bytes(pickle.dumps(split))
+    script = tmp_path / "bf16.py"
+    script.write_text(f"""
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from mmeg_model.training.config import TrainingConfig
+from mmeg_model.training.loop import train
+
+split = pickle.loads(Path({str(tmp_path / "split")!r}).read_bytes())
+config = TrainingConfig(
+    sizes={TINY!r}, num_epochs=1, clips_per_epoch=16, batch_size=8, mixed_precision="bf16", weighting="softmax"
+)
+trained = train(config, split, folder=Path({str(tmp_path / "run")!r}), cache=Path({str(clip_cache)!r}))
+print(next(trained.network.parameters()).dtype, sum(trained.validation_losses.values()))
+""")
+    ran = subprocess.run([sys.executable, script], check=False, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    dtype, loss = ran.stdout.split()
+    assert dtype == "torch.float32"
+    config = TrainingConfig(sizes=TINY, num_epochs=1, clips_per_epoch=16, batch_size=8, weighting="softmax")
+    exact = train(config, split, folder=tmp_path / "exact", cache=clip_cache)
+    assert float(loss) == pytest.approx(sum(exact.validation_losses.values()), rel=0.02)
+    assert float(loss) != sum(exact.validation_losses.values())
+
+
+def test_tensorboard_has_what_the_log_has(trained):
+    _, folder = trained
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    for kind in ("train", "validation", "weights"):
+        for task in ("emotion", "gender"):
+            scalars = events.Scalars(f"{kind}/{task}")
+            assert [scalar.step for scalar in scalars] == [line["epoch"] for line in lines]
+            assert [scalar.value for scalar in scalars] == pytest.approx([line[kind][task] for line in lines])
+
+
+@pytest.mark.parametrize("weighting", ["softmax", "rlw"])
+def test_two_processes_are_one_with_twice_the_batch(
+    split: Split, clip_cache: Path, tmp_path: Path, weighting: str
+):
+    """With gloo, and labels that are missing unevenly: every other utterance lacks one of two tasks."""
+    uneven = tuple(
+        replace(u, perceived_gender=None) if n % 3 == 0 else replace(u, emotion=None) if n % 5 == 0 else u
+        for n, u in enumerate(split.train)
+    )
+    split = Split(uneven, split.test)
+    config = replace(
+        CONFIG,
+        sizes={**TINY, "audio": {"input_dropout": 0.0}},
+        num_epochs=2,
+        clips_per_epoch=24,
+        batch_size=6,
+        weighting=weighting,
+    )
+    train(config, split, folder=tmp_path / "one", cache=clip_cache)
+    (tmp_path / "work").write_bytes(pickle.dumps((config, split, tmp_path / "two", clip_cache)))
+    script = tmp_path / "process.py"
+    script.write_text(f"""
+import pickle
+from pathlib import Path
+import torch
+from mmeg_model.training.loop import train
+
+torch.set_num_threads(1)
+config, split, folder, cache = pickle.loads(Path({str(tmp_path / "work")!r}).read_bytes())
+train(config, split, folder=folder, cache=cache)
+""")
+    launched = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script],
+        env={**os.environ, "ACCELERATE_USE_CPU": "true"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert launched.returncode == 0, launched.stderr
+
+    one, two = (
+        [json.loads(line) for line in (tmp_path / run / "log.jsonl").read_text().splitlines()]
+        for run in ("one", "two")
+    )
+    for line, other in zip(one, two, strict=True):
+        for kind in ("train", "validation", "weights"):
+            assert other[kind] == pytest.approx(line[kind], abs=1e-4)
 
 
 def test_balanced_loss_by_hand():

@@ -1,13 +1,13 @@
-from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
+import torch
 
 from mmeg_model.corpora.synthetic import read_manifest, write_corpus
 from mmeg_model.corpora.utterance import Utterance
 from mmeg_model.training.config import TrainingConfig
-from mmeg_model.training.sampling import label_tensors, sampling_weights, training_batches
+from mmeg_model.training.sampling import Batch, TrainingBatches, label_tensors, sampling_weights
 
 
 def utterances(corpus: str, emotion: str | None, number: int) -> list[Utterance]:
@@ -45,27 +45,63 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_training_batches(corpus: Path, tmp_path: Path):
-    config = TrainingConfig(clips_per_epoch=20, batch_size=8, crop_seconds=0.6, modality_dropout=0.0)
-
-    batches = list(
-        training_batches(read_manifest(corpus).utterances, config, np.random.default_rng(0), cache=tmp_path)
+def test_batches_of_a_training(corpus: Path, tmp_path: Path):
+    config = TrainingConfig(
+        num_epochs=2, clips_per_epoch=20, batch_size=8, crop_seconds=0.6, modality_dropout=0.0
     )
+    batches = TrainingBatches(read_manifest(corpus).utterances, config, cache=tmp_path)
 
-    assert [len(batch.frames) for batch, _ in batches] == [8, 8, 4]
-    assert all(batch.has_audio.all() and batch.has_video.all() for batch, _ in batches)
-    assert (
-        max(batch.frames.shape[1] for batch, _ in batches) <= 15 / 0.88 + 1
-    )  # cropped, then at most so slow
-    assert Counter(len(labels[task]) for _, labels in batches for task in labels) == {8: 4, 4: 2}
+    assert len(batches) == 2 * 3  # 20 clips are rounded up to three batches
+    for step in range(len(batches)):
+        (frames, frames_valid, samples, samples_valid), labels = batches[step]
+        assert frames.shape[0] == frames_valid.shape[0] == samples.shape[0] == 8
+        assert frames.shape[1] <= 15 / 0.88 + 1  # cropped, then at most so slow
+        assert frames_valid.any(dim=1).all()
+        assert samples_valid.any(dim=1).all()
+        assert all(len(of_task) == 8 for of_task in labels.values())
 
 
-def test_the_same_random_state_gives_the_same_epoch(corpus: Path, tmp_path: Path):
+def test_a_batch_depends_on_its_step_alone(corpus: Path, tmp_path: Path):
     config = TrainingConfig(clips_per_epoch=6, batch_size=3)
     examples = read_manifest(corpus).utterances
-    first, second = (
-        list(training_batches(examples, config, np.random.default_rng(1), cache=tmp_path)) for _ in range(2)
-    )
-    for (batch, labels), (other, other_labels) in zip(first, second, strict=True):
-        assert all(np.array_equal(vars(batch)[name], vars(other)[name]) for name in vars(batch))
-        assert all((labels[task] == other_labels[task]).all() for task in labels)
+    batches, others = (TrainingBatches(examples, config, cache=tmp_path) for _ in range(2))
+
+    assert_equal(batches[4], [others[step] for step in (0, 1, 4)][-1])
+    assert not torch.equal(batches[4].clips[2][:, :640], batches[5].clips[2][:, :640])
+
+
+def test_processes_share_a_batch(corpus: Path, tmp_path: Path):
+    """Whatever their number, they take the same clips in a step."""
+    config = TrainingConfig(batch_size=7)
+    examples = read_manifest(corpus).utterances
+    whole = TrainingBatches(examples, config, cache=tmp_path)[3]
+    parts = [
+        TrainingBatches(examples, config, cache=tmp_path, process=process, num_processes=3)[3]
+        for process in range(3)
+    ]
+    assert [len(part.clips[0]) for part in parts] == [3, 2, 2]
+    for process, part in enumerate(parts):
+        for task, labels in part.labels.items():
+            assert labels.tolist() == whole.labels[task][process::3].tolist()
+        for array, of_whole in zip(part.clips, whole.clips, strict=True):
+            assert torch.equal(array, of_whole[process::3, : array.shape[1]])  # padded to its own longest
+
+
+def test_draws_follow_the_weights(corpus: Path, tmp_path: Path):
+    """3,000 draws of four examples, two of which are a corpus of their own: within four standard errors."""
+    examples = [
+        replace(u, corpus="a" if n < 2 else "b") for n, u in enumerate(read_manifest(corpus).utterances[:4])
+    ]
+    config = TrainingConfig(clips_per_epoch=3000, batch_size=3000, crop_seconds=0.04, augmentation=0.0)
+    weights = sampling_weights(examples)
+
+    labels = TrainingBatches(examples, config, cache=tmp_path)[0].labels["emotion"]
+
+    for number, u in enumerate(examples):  # their emotions are different
+        share = float((labels == label_tensors([u])["emotion"]).float().mean())
+        assert share == pytest.approx(weights[number], abs=4 * (weights[number] / 3000) ** 0.5)
+
+
+def assert_equal(batch: Batch, other: Batch) -> None:
+    assert all(torch.equal(array, of_other) for array, of_other in zip(batch.clips, other.clips, strict=True))
+    assert all(torch.equal(labels, other.labels[task]) for task, labels in batch.labels.items())
