@@ -1,7 +1,8 @@
 """A trained model on disk, read and written; safetensors alone, no pickle."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,10 @@ class Model:
     network: nn.Module
     temperatures: Mapping[str, float]
     """Per task; logits are divided by it before the softmax (Guo et al. 2017, arXiv 1706.04599)."""
+    joint_loss: Mapping[str, Any] | None = None
+    """How it was trained, `{"weighting": name, "weights": {task: weight}}`; None: its bundle does not say."""
+    training_speakers: Collection[str] | None = None
+    """Whom it was trained on; None: its bundle does not say."""
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -79,7 +84,14 @@ def load(bundle: str | Path | None = None, *, device: str = "cpu") -> Model:
     _load_weights(network, folder / WEIGHTS_FILE)
     name, sha256 = identity(folder)
     temperatures = {task: config["temperatures"][task] for task in LABELS_BY_TASK}
-    return Model(name, sha256, network.eval().to(device), temperatures)
+    return Model(
+        name,
+        sha256,
+        network.eval().to(device),
+        temperatures,
+        joint_loss=config.get("joint_loss"),
+        training_speakers=config.get("training_speakers"),
+    )
 
 
 def save(
@@ -90,10 +102,30 @@ def save(
     preset: str,
     sizes: Mapping[str, Any],
     temperatures: Mapping[str, float],
+    joint_loss: Mapping[str, Any] | None = None,
+    training_speakers: Collection[str] | None = None,
 ) -> None:
-    """Write config.json and model.safetensors into a folder that is made if need be."""
+    """Write config.json and model.safetensors into a folder that is made if need be.
+
+    Args:
+        folder: of the bundle.
+        network: its weights are what is stored.
+        name: of the model.
+        preset: of the network.
+        sizes: of the network, where they differ from the preset's.
+        temperatures: per task.
+        joint_loss: `{"weighting": name, "weights": {task: weight}}`, the weights as they stood when the network
+            did; evaluation knows the paper's joint loss by it.
+        training_speakers: everybody whose clips had a part in the network or its calibration, those that decided
+            when to stop too; evaluation warns of them.
+
+    Raises:
+        BundleError: if there is not a finite weight for each task.
+    """
+    if joint_loss is not None:
+        _check_joint_loss(folder, joint_loss)
     folder.mkdir(parents=True, exist_ok=True)
-    config = {
+    config: dict[str, Any] = {
         "format": BUNDLE_FORMAT,
         "name": name,
         "preset": preset,
@@ -101,6 +133,10 @@ def save(
         "labels": LABELS_BY_TASK,
         "temperatures": dict(temperatures),
     }
+    if joint_loss is not None:
+        config["joint_loss"] = {**joint_loss, "weights": dict(joint_loss["weights"])}
+    if training_speakers is not None:
+        config["training_speakers"] = sorted(set(training_speakers))
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     save_file(
         {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folder / WEIGHTS_FILE
@@ -108,7 +144,9 @@ def save(
 
 
 def _check_config(folder: Path, config: Mapping[str, Any]) -> None:
-    if missing := [name for name in ("labels", "preset", "sizes", "temperatures") if name not in config]:
+    if missing := [
+        name for name in ("name", "labels", "preset", "sizes", "temperatures") if name not in config
+    ]:
         raise BundleError(f"{folder / CONFIG_FILE} lacks {', '.join(missing)}")
     labels = {task: list(of_task) for task, of_task in LABELS_BY_TASK.items()}
     if config["labels"] != labels:
@@ -116,11 +154,39 @@ def _check_config(folder: Path, config: Mapping[str, Any]) -> None:
             f"{folder} was trained for the labels {config['labels']}, this version has {labels}"
         )
     temperatures = config["temperatures"]
-    if temperatures.keys() != labels.keys() or not all(t > 0 for t in temperatures.values()):
+    if not _one_number_a_task(temperatures) or not all(t > 0 for t in temperatures.values()):
         raise BundleError(
             f"{folder / CONFIG_FILE}: temperatures must be positive numbers, one for each of {', '.join(labels)}, "
             f"got {temperatures}"
         )
+    if (joint_loss := config.get("joint_loss")) is not None:
+        _check_joint_loss(folder, joint_loss)
+    speakers = config.get("training_speakers")
+    if speakers is not None and not (
+        isinstance(speakers, list) and all(isinstance(speaker, str) for speaker in speakers)
+    ):
+        raise BundleError(f"{folder / CONFIG_FILE}: training_speakers must be a list of names")
+
+
+def _check_joint_loss(folder: Path, joint_loss: Any) -> None:
+    if (
+        not isinstance(joint_loss, Mapping)
+        or joint_loss.keys() != {"weighting", "weights"}
+        or not isinstance(joint_loss["weighting"], str)
+        or not _one_number_a_task(joint_loss["weights"])
+    ):
+        raise BundleError(
+            f"{folder / CONFIG_FILE}: joint_loss must hold the name of a weighting and the weights, a finite number "
+            f"for each of {', '.join(LABELS_BY_TASK)}, got {joint_loss}"
+        )
+
+
+def _one_number_a_task(values: Any) -> bool:
+    return (
+        isinstance(values, Mapping)
+        and values.keys() == LABELS_BY_TASK.keys()
+        and all(isinstance(v, int | float) and math.isfinite(v) for v in values.values())
+    )
 
 
 def _load_weights(network: nn.Module, file: Path) -> None:

@@ -96,11 +96,13 @@ def _header(facts: CardFacts) -> str:
     results = [
         EvalResult(
             task_type="video-classification",
-            task_name=f"perceived {figures.task}, {figures.modalities}, speakers left out",
+            task_name="perceived emotion and gender, speakers left out",
             dataset_type=figures.corpus,
             dataset_name=figures.corpus,
             metric_type="unweighted_average_recall",
-            metric_name=f"unweighted average recall, {facts.num_folds}-fold cross-validation over speakers",
+            # Here, since results of one corpus are put together under the first one's name of the task.
+            metric_name=f"perceived {figures.task} by {figures.modalities}: unweighted average recall, "
+            f"{facts.num_folds}-fold cross-validation over speakers",
             metric_value=round(figures.unweighted_average_recall, 3),
         )
         for figures in facts.figures
@@ -177,11 +179,12 @@ def _how_known(facts: CardFacts) -> str:
         "sound, not by picture, not in another corpus; who decided when to stop and how to calibrate were other "
         "speakers of its training side. The network that ships was trained once more, on the speakers of all folds "
         "but those named above; it has no test figure of its own. Every utterance was given whole, as one clip. "
-        "UAR: unweighted average recall, the mean of the labels' recalls, over all clips of a row; in brackets its "
-        "95 % interval by a bootstrap that resamples speakers. Chance is the UAR both of guessing and of a "
-        "classifier that always says the same; *constant* is the accuracy of always saying what is most frequent in "
-        "that row. Per speaker: mean and standard deviation of the speakers' own UAR. NLL: negative log-likelihood "
-        "in nats; ECE: expected calibration error over ten bins; both after calibration."
+        "UAR: unweighted average recall, the mean of the labels' recalls, over all clips of a row; in brackets the "
+        "95 % interval of a figure by a bootstrap that resamples speakers. Chance is the UAR of guessing; *constant* "
+        "is who always answers the same, knowing how often which label occurs in that row: the most frequent label "
+        "for the accuracy, the labels' shares for the NLL. Per speaker: mean and standard deviation of the speakers' "
+        "own UAR. NLL: negative log-likelihood in nats; ECE: expected calibration error over ten bins; both after "
+        "calibration."
     )
 
 

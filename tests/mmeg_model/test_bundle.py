@@ -124,11 +124,66 @@ def test_a_pickle_by_another_name_is_refused(bundle: Path):
             r"temperatures must be positive numbers, one for each of emotion, gender",
         ),
         ({"temperatures": {"emotion": 1.0, "gender": 0}}, r"temperatures must be positive numbers"),
+        ({"temperatures": [1.0, 1.0]}, r"temperatures must be positive numbers"),
+        ({"training_speakers": {"a": 1}}, r"training_speakers must be a list of names"),
     ],
 )
 def test_a_config_that_does_not_fit(bundle: Path, change: dict, message: str):
     config = json.loads((bundle / "config.json").read_text())
     (bundle / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(BundleError, match=message):
+        load(bundle)
+
+
+def test_what_evaluation_wants_to_know_comes_back(bundle: Path, network: torch.nn.Module):
+    joint_loss = {"weighting": "softmax", "weights": {"emotion": 0.75, "gender": 0.25}}
+    save(
+        bundle,
+        network,
+        name="small",
+        preset="compact",
+        sizes=SIZES,
+        temperatures=TEMPERATURES,
+        joint_loss=joint_loss,
+        training_speakers=["b", "a", "b"],
+    )
+    model = load(bundle)
+    assert model.joint_loss == joint_loss
+    assert model.training_speakers == ["a", "b"]
+
+
+def test_a_bundle_that_does_not_tell_says_so(bundle: Path):
+    assert not {"joint_loss", "training_speakers"} & json.loads((bundle / "config.json").read_text()).keys()
+    model = load(bundle)
+    assert model.joint_loss is None
+    assert model.training_speakers is None
+
+
+@pytest.mark.parametrize(
+    "joint_loss",
+    [
+        {"weighting": "softmax", "weights": {"emotion": 1.0}},
+        {"weighting": "softmax", "weights": {"emotion": float("nan"), "gender": 1.0}},
+        {"weights": {"emotion": 0.5, "gender": 0.5}},
+        {"weighting": "softmax", "weights": [0.5, 0.5]},
+    ],
+)
+def test_joint_loss_without_a_weight_for_each_task(bundle: Path, network: torch.nn.Module, joint_loss: dict):
+    message = (
+        r"joint_loss must hold the name of a weighting and the weights, a finite number for each of emotion"
+    )
+    with pytest.raises(BundleError, match=message):
+        save(
+            bundle,
+            network,
+            name="small",
+            preset="compact",
+            sizes=SIZES,
+            temperatures=TEMPERATURES,
+            joint_loss=joint_loss,
+        )
+    config = json.loads((bundle / "config.json").read_text())
+    (bundle / "config.json").write_text(json.dumps({**config, "joint_loss": joint_loss}))
     with pytest.raises(BundleError, match=message):
         load(bundle)
 

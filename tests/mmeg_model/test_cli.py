@@ -33,7 +33,7 @@ def test_synth_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         str(tmp_path / "c"),
     )
     assert run(*command, "--json") == 0
-    figures = json.loads(capsys.readouterr().out)
+    figures = json.loads(capsys.readouterr().out)["figures"]
     assert [(f["task"], f["modalities"], f["num_clips"]) for f in figures] == [
         (task, modalities, 8)
         for task in ("emotion", "gender")

@@ -17,6 +17,7 @@ def predictions() -> Callable[..., Predictions]:
         *,
         corpora: Sequence[str] | None = None,
         modalities: Sequence[str] | None = None,
+        clips: Sequence[str] | None = None,
     ) -> Predictions:
         return Predictions(
             np.array(logits, np.float32),
@@ -24,6 +25,7 @@ def predictions() -> Callable[..., Predictions]:
             np.array(speakers, np.str_),
             np.array(corpora or ["c"] * len(labels), np.str_),
             np.array(modalities or ["audio"] * len(labels), np.str_),
+            None if clips is None else np.array(clips, np.str_),
         )
 
     return make

@@ -1,9 +1,12 @@
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mmeg_model.evaluation.bootstrap import speaker_interval
+from mmeg_model.evaluation.bootstrap import percentile_interval, resampled_sums, speaker_interval
 from mmeg_model.evaluation.metrics import unweighted_average_recall
 
 
@@ -34,3 +37,47 @@ def test_same_seed_same_interval():
     confusion = np.random.default_rng(0).integers(0, 9, (6, 4, 4))
     first, second = (speaker_interval(confusion, unweighted_average_recall) for _ in range(2))
     assert first == second
+
+
+def test_as_many_speakers_are_drawn_as_there_are():
+    """So what every speaker has once, all of them have as often; and counts stay whole."""
+    sums = resampled_sums(np.ones((7, 2, 3), np.int64), num_samples=50)
+    assert sums.shape == (50, 2, 3)
+    assert (sums == 7).all()
+
+
+def test_everybody_is_drawn_equally_often():
+    """Mean 1 and variance 1 - 1 / 5 of how often one of five is drawn; four standard errors over 10,000 samples."""
+    times = resampled_sums(np.eye(5))
+    assert times.mean(axis=0) == pytest.approx(np.ones(5), abs=4 * np.sqrt(0.8 / 10_000))
+    assert times.var(axis=0) == pytest.approx(np.full(5, 0.8), abs=0.05)
+
+
+def test_columns_of_a_sample_are_of_the_same_speakers():
+    random = np.random.default_rng(0).normal(size=9)
+    sums = resampled_sums(np.column_stack([random, 2 * random]), num_samples=100)
+    assert np.allclose(2 * sums[:, 0], sums[:, 1])
+
+
+def test_memory_is_bounded_with_a_speaker_a_picture():
+    """All draws of 300 samples of 20,000 speakers at once would be 48 MB, and their counts as much again."""
+    by_speaker = np.ones((20_000, 17))
+    tracemalloc.start()
+    try:
+        resampled_sums(by_speaker, num_samples=300)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 15e6
+
+
+def test_percentiles_by_hand():
+    assert percentile_interval(np.arange(101.0), level=0.9) == pytest.approx((5, 95))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(30, 80))
+def test_interval_of_many_speakers_covers_the_figure(seed: int, num_speakers: int):
+    confusion = np.random.default_rng(seed).integers(1, 9, (num_speakers, 4, 4))
+    low, high = speaker_interval(confusion, unweighted_average_recall, num_samples=1000)
+    assert low < unweighted_average_recall(confusion.sum(axis=0)) < high

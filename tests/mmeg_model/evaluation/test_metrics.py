@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 
 from mmeg_model.evaluation.metrics import (
+    ReliabilityBin,
     accuracy,
     confusion_by_speaker,
     expected_calibration_error,
+    label_entropy,
     negative_log_likelihoods,
+    reliability,
     softmax,
+    sum_by_speaker,
     unweighted_average_recall,
 )
 from mmeg_model.evaluation.predictions import Predictions
@@ -62,3 +66,32 @@ def test_calibration_error_by_hand(predictions: Make):
     even = predictions([[1e-6, 0]] * 2, [0, 1], ["a"] * 2)
     assert expected_calibration_error(sure) == pytest.approx(0.25)
     assert expected_calibration_error(even) == pytest.approx(0, abs=1e-6)
+
+
+def test_reliability_by_hand(predictions: Make):
+    """Odds of 3 to 2, right in one of two; and sure, which is in the last bin; the bins between are empty."""
+    of = predictions([[np.log(3), np.log(2)], [np.log(2), np.log(3)], [SURE, 0]], [0, 0, 0], ["a"] * 3)
+    even, sure = reliability(of, num_bins=4)
+    assert even == ReliabilityBin(0.5, 0.75, 2, pytest.approx(0.6), 0.5)
+    assert sure == ReliabilityBin(0.75, 1.0, 1, pytest.approx(1.0), 1.0)
+
+
+def test_entropy_by_hand():
+    """Of shares 1/2, 1/4, 1/4: half a log 2 and half a log 4. Who knows that there is one label is sure."""
+    assert label_entropy(np.array([2, 1, 0, 1])) == pytest.approx(1.5 * np.log(2))
+    assert str(label_entropy(np.array([0, 5]))) == "0.0"
+
+
+def test_no_constant_answer_beats_the_labels_shares(predictions: Make):
+    labels, occurrences = [0] * 5 + [1] * 2, np.array([5, 2])
+
+    def loss(logit: float) -> float:
+        return float(negative_log_likelihoods(predictions([[logit, 0]] * 7, labels, ["a"] * 7)).mean())
+
+    best = np.log(5 / 2)
+    assert loss(best) == pytest.approx(label_entropy(occurrences), abs=1e-6)
+    assert loss(best) < min(loss(best - 0.1), loss(best + 0.1))
+
+
+def test_sums_by_speaker():
+    assert sum_by_speaker(np.array(["b", "a", "b"]), np.array([1.0, 2.0, 4.0])).tolist() == [2, 5]

@@ -1,28 +1,34 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from mmeg_model.corpora.utterance import Utterance
-from mmeg_model.evaluation.report import Figures
+from mmeg_model.evaluation.report import Baseline, Figures
 from mmeg_model.training.card import CardFacts, card, license_text
 from mmeg_model.training.config import TrainingConfig
 
 FIGURES = Figures(
     task="emotion",
     corpus="emodb-speech",
+    perceived_gender=None,
     modalities="audio",
     num_clips=40,
     num_speakers=8,
     unweighted_average_recall=0.6789,
-    interval=(0.6012, 0.7499),
+    unweighted_average_recall_interval=(0.6012, 0.7499),
     unweighted_average_recall_per_speaker=(0.6501, 0.1201),
-    chance=0.25,
     accuracy=0.7012,
-    constant_accuracy=0.3759,
+    accuracy_interval=(0.6511, 0.7522),
     negative_log_likelihood=0.8765,
+    negative_log_likelihood_interval=(0.8012, 0.9523),
     calibration_error=0.0512,
+    chance=Baseline(0.25, 0.25, 1.3863),
+    constant=Baseline(0.25, 0.3759, 1.3512),
+    confusion=((10, 0, 0, 0),) * 4,
+    reliability=(),
 )
 
 
@@ -66,10 +72,18 @@ def test_header_holds_licence_and_figures():
     ]
 
 
+def test_figures_of_one_corpus_are_told_apart_in_the_header():
+    """The results of a corpus share the first one's name of the task, so the metrics must name theirs."""
+    of_gender = replace(FIGURES, task="gender", unweighted_average_recall=0.9)
+    (model,) = header(card(replace(facts(EMODB), figures=[FIGURES, of_gender])))["model-index"]
+    metrics = [(m["name"].split(":")[0], m["value"]) for r in model["results"] for m in r["metrics"]]
+    assert metrics == [("perceived emotion by audio", 0.679), ("perceived gender by audio", 0.9)]
+
+
 def test_figures_stand_next_to_chance():
     assert (
         "| emotion | emodb-speech | audio | 40, 8 | **0.679** [0.601, 0.750] | 0.25 "
-        "| 0.650 ± 0.120 | 0.701 (0.376) | 0.88 | 0.051 |"
+        "| 0.650 ± 0.120 | 0.701 [0.651, 0.752] (0.376) | 0.88 [0.80, 0.95] (1.35) | 0.051 |"
     ) in card(facts(EMODB))
 
 
