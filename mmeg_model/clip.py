@@ -120,7 +120,8 @@ def pad(clips: Sequence[Clip]) -> ClipBatch:
     samples = np.zeros((b, t * SAMPLES_PER_FRAME), np.int16)
     samples_valid = np.zeros((b, t * SAMPLES_PER_FRAME), np.bool_)
     for i, clip in enumerate(clips):
-        frames[i, : len(clip.frames)] = clip.frames
+        if clip.has_video:  # else their memory is never touched, nor paid for
+            frames[i, : len(clip.frames)] = clip.frames
         frames_valid[i, : len(clip.frames_valid)] = clip.frames_valid
         samples[i, : len(clip.samples)] = clip.samples
         samples_valid[i, : len(clip.samples_valid)] = clip.samples_valid

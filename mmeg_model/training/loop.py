@@ -168,6 +168,7 @@ def train(
             sums += losses * num_labelled
             counts += num_labelled
         first_step += config.steps_per_epoch
+        trained_seconds = time.monotonic() - started
         sums, counts = accelerator.reduce(sums, "sum"), accelerator.reduce(counts, "sum")
         train_losses = sums / counts.clamp(min=1)
         weighting.end_epoch(train_losses, counts > 0)
@@ -181,11 +182,9 @@ def train(
         )
         if accelerator.is_main_process:
             progress.save(folder)
-            seconds = time.monotonic() - started
-            print(
-                f"{progress}; {seconds:.1f} s, {waited_seconds / seconds:.0%} of it for clips",
-                file=sys.stderr,
-            )
+            rate = config.steps_per_epoch * config.batch_size / trained_seconds
+            waiting = waited_seconds / trained_seconds
+            print(f"{progress}; {rate:.1f} clips/s, waited for clips {waiting:.1%}", file=sys.stderr)
 
     network.cpu()
     load_weights(network, progress.best["network"], folder / CHECKPOINT)
