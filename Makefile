@@ -43,6 +43,7 @@ benchmarks: env
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/annotate.py
 	$(BIN)/python benchmarks/long_convolution.py
+	$(BIN)/python benchmarks/training.py
 
 clean:
 	rm -rf $(VENV) demo build dist

@@ -12,15 +12,14 @@ ffmpeg command; takes about fifteen minutes.
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
 
-import psutil
 from decode import cpu_seconds, wall_seconds
 from inputs import FOLDER, benchmark_video
+from memory import peak_memory_mb
 
 import mmeg_model
 from mmeg_model.clip import Clip, pad
@@ -74,33 +73,6 @@ def names_of(path: Path) -> list[Path]:
     return links
 
 
-def peak_memory_mb(inputs: Sequence[Path]) -> float:
-    """The highest sum of PSS over the command's processes, sampled five times a second."""
-    peak = 0
-    done = threading.Event()
-
-    def sample() -> None:
-        nonlocal peak
-        me = psutil.Process()
-        while not done.wait(0.2):
-            total = 0
-            for process in me.children(recursive=True):
-                try:
-                    total += process.memory_full_info().pss
-                except psutil.Error:  # it has just ended
-                    continue
-            peak = max(peak, total)
-
-    sampler = threading.Thread(target=sample)
-    sampler.start()
-    try:
-        annotate(inputs)
-    finally:
-        done.set()
-        sampler.join()
-    return peak / 1e6
-
-
 def network_share(path: Path) -> list[float]:
     """CPU time of the network over that of the decoder, for the same clips."""
     model = mmeg_model.load()
@@ -149,7 +121,7 @@ def main() -> None:
     print("the network: CPU time over that of the decoder")
     share = median(network_share(many[0]))
     lines.append(f"network_of_decode_{HEIGHT}p: ratio={share:.3f} runs={RUNS}")
-    ten_minutes, sixty_minutes = peak_memory_mb([one]), peak_memory_mb([hour])
+    ten_minutes, sixty_minutes = (peak_memory_mb(partial(annotate, [path])) for path in (one, hour))
     lines.append(f"peak_memory_10min: pss_mb={ten_minutes:.0f}")
     lines.append(f"peak_memory_60min: pss_mb={sixty_minutes:.0f} ratio={sixty_minutes / ten_minutes:.3f}")
     print("\n".join(lines))

@@ -15,6 +15,7 @@ def register(subparsers: "Subparsers") -> None:
     """Add the commands; each parser's `run` default takes the parsed arguments and gives an exit status."""
     _register_train(subparsers)
     _register_evaluate(subparsers)
+    _register_compare(subparsers)
     _register_synth(subparsers)
 
 
@@ -22,7 +23,11 @@ def _register_train(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser(
         "train",
         help="train a network as a TOML file says",
-        description="Train a network as a TOML file says; validation speakers are left out of training.",
+        description="Train a network as a TOML file says, and evaluate it on who was left out. A training that was "
+        "interrupted goes on when it is started again; in several processes start it by `accelerate launch -m "
+        "pipelines.cli train CONFIG`.",
+        epilog="Exit status: 0; 2 could not start; 3 ended early (diverged, out of memory, full disk; the last "
+        "checkpoint stands); 130 interrupted.",
     )
     parser.add_argument(
         "config", type=Path, metavar="CONFIG", help="see mmeg_model/training/run.py for what it holds"
@@ -51,6 +56,24 @@ def _register_evaluate(subparsers: "Subparsers") -> None:
     parser.set_defaults(run=_evaluate)
 
 
+def _register_compare(subparsers: "Subparsers") -> None:
+    parser = subparsers.add_parser(
+        "compare",
+        help="joint losses against each other: weightings × seeds × folds, and a page of what came out",
+        description="Train a grid of weightings, seeds and folds of left-out speakers as a TOML file says, and write a "
+        "page with figures. What is there already is not trained again: an interrupted grid goes on, a finished one is "
+        "only reported. Exit status: 1 if a training failed, 3 if a process was killed.",
+    )
+    parser.add_argument(
+        "config", type=Path, metavar="CONFIG", help="see mmeg_model/comparison/grid.py for what it holds"
+    )
+    parser.add_argument("--data", type=Path, help="folder with a folder for each corpus; before the file's")
+    parser.add_argument("--output", type=Path, help="for the cells and the page; before the file's")
+    parser.add_argument("--cache", type=Path, help="for decoded clips; by default in the user's cache")
+    parser.add_argument("--jobs", type=int, metavar="N", help="trainings at a time; by default one a core")
+    parser.set_defaults(run=_compare)
+
+
 def _register_synth(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser(
         "synth",
@@ -65,14 +88,27 @@ def _register_synth(subparsers: "Subparsers") -> None:
 
 
 def _train(given: argparse.Namespace) -> int:
-    from mmeg_model.training.run import read_run, read_split, train_bundle
+    from mmeg_model.evaluation.command import as_text
+    from mmeg_model.training.run import BUNDLE, read_run, read_sides, train_bundle
 
     try:
         run = read_run(given.config)
-        split = read_split(run)
+        sides = read_sides(run)
     except (ValueError, OSError) as error:
         return _cannot_start("train", error)
-    print(train_bundle(run, split))
+    try:
+        evaluation = train_bundle(run, sides)
+    except ValueError as error:
+        return _cannot_start("train", error)
+    except (FloatingPointError, MemoryError, OSError) as error:
+        print(f"mmeg train: {error}", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        print("mmeg train: interrupted; run it again, it goes on from the last epoch", file=sys.stderr)
+        return 130
+    if evaluation is not None:
+        print(as_text(evaluation))
+    print(run.output / BUNDLE)
     return 0
 
 
@@ -107,6 +143,35 @@ def _evaluate(given: argparse.Namespace) -> int:
             print(f"mmeg evaluate: {error}", file=sys.stderr)
             return 3
     return 1 if evaluation.failures else 0
+
+
+def _compare(given: argparse.Namespace) -> int:
+    from concurrent.futures.process import BrokenProcessPool
+
+    from mmeg_model.comparison.grid import read_grid
+    from mmeg_model.comparison.page import write_page
+    from mmeg_model.comparison.run import kept_results, read_utterances, run_grid
+
+    try:
+        values = {key: vars(given)[key] for key in ("data", "output", "cache", "jobs")}
+        grid = read_grid(given.config, {key: value for key, value in values.items() if value is not None})
+        utterances = read_utterances(grid)
+        kept = kept_results(grid, utterances)
+    except (ValueError, OSError) as error:
+        return _cannot_start("compare", error)
+    try:
+        outcomes = run_grid(grid, utterances, kept)
+    except BrokenProcessPool:
+        print(
+            "mmeg compare: a training's process was killed (out of memory?): what is done stands, run it again with "
+            f"fewer than {grid.jobs} --jobs",
+            file=sys.stderr,
+        )
+        return 3
+    page = grid.output / f"{given.config.stem}.md"
+    write_page(page, grid, outcomes)
+    print(page)
+    return 1 if outcomes.failed else 0
 
 
 def _synth(given: argparse.Namespace) -> int:

@@ -34,6 +34,11 @@ class Split:
         for kind in ("speaker", "recording"):
             _refuse_shared(kind, ("training", self.train), ("test", self.test))
 
+    @property
+    def held_out(self) -> tuple[Utterance, ...]:
+        """What a training is validated on."""
+        return self.test
+
 
 @dataclass(frozen=True)
 class SpeakerLeakingSplit:
@@ -58,6 +63,11 @@ class SpeakerLeakingSplit:
         )
         for one, other in ((train, validation), (train, test), (validation, test)):
             _refuse_shared("recording", one, other)
+
+    @property
+    def held_out(self) -> tuple[Utterance, ...]:
+        """What a training is validated on."""
+        return self.validation
 
 
 def _refuse_shared(

@@ -19,7 +19,7 @@ from mmeg_model.evaluation.predictions import Predictions, predict
 from mmeg_model.joint_loss import UNLABELLED, Weighting, make_weighting, task_losses
 from mmeg_model.labels import LABELS_BY_TASK
 from mmeg_model.networks.presets import build
-from mmeg_model.splits import Split
+from mmeg_model.splits import SpeakerLeakingSplit, Split
 from mmeg_model.training.checkpoint import load_weights
 from mmeg_model.training.config import TrainingConfig
 from mmeg_model.training.progress import CHECKPOINT, Progress
@@ -64,15 +64,20 @@ class JointLoss(nn.Module):
 
 
 def train(
-    config: TrainingConfig, split: Split, *, folder: Path, cache: Path, num_workers: int = 0
+    config: TrainingConfig,
+    split: Split | SpeakerLeakingSplit,
+    *,
+    folder: Path,
+    cache: Path,
+    num_workers: int = 0,
 ) -> Trained:
-    """Train on one side of a split and validate on the other; go on where an earlier call was interrupted.
+    """Train on one side of a split and validate on another; go on where an earlier call was interrupted.
 
     In several processes, if started by `accelerate launch`; on a GPU, if there is one.
 
     Args:
         config: every choice.
-        split: its test side decides when to stop, which epoch is kept, and the temperatures; nothing else.
+        split: its `held_out` side decides when to stop, which epoch is kept, and the temperatures; nothing else.
         folder: gets a checkpoint behind each epoch, a line of JSON per epoch, and the files of tensorboard. On
             the CPU a training that was killed and started again ends with the same weights, bit for bit.
         cache: of decoded clips, see `load_clip`.
@@ -116,7 +121,7 @@ def train(
     )
     progress = Progress(
         config,
-        split,
+        (split.train, split.held_out),
         {"joint_loss": joint_loss, "average": average, "optimizer": optimizer, "schedule": schedule},
     )
     if (folder / CHECKPOINT).exists():
@@ -173,7 +178,7 @@ def train(
         train_losses = sums / counts.clamp(min=1)
         weighting.end_epoch(train_losses, counts > 0)
 
-        validation = predict(average.module, split.test, cache=cache)
+        validation = predict(average.module, split.held_out, cache=cache)
         progress.end_epoch(
             average.module,
             train=_by_task(train_losses),
@@ -188,7 +193,7 @@ def train(
 
     network.cpu()
     load_weights(network, progress.best["network"], folder / CHECKPOINT)
-    validation = predict(network, split.test, cache=cache)
+    validation = predict(network, split.held_out, cache=cache)
     temperatures = {task: fit_temperature(of_task) for task, of_task in validation.items()}
     best = progress.history[progress.best["epoch"] - 1]
     accelerator.end_training()

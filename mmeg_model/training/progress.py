@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +11,7 @@ from typing import Any, Final
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from mmeg_model.splits import Split
+from mmeg_model.corpora.utterance import Utterance
 from mmeg_model.training.checkpoint import differences, load_checkpoint, load_weights, save_checkpoint
 from mmeg_model.training.config import TrainingConfig
 from mmeg_model.whole import written_whole
@@ -24,9 +24,17 @@ TENSORBOARD: Final = "tensorboard"
 class Progress:
     """The epochs that are done, the best of them, and the parts of a training that have a state."""
 
-    def __init__(self, config: TrainingConfig, split: Split, stateful: Mapping[str, Any]) -> None:
-        """Nothing is done yet; stateful has `state_dict` and `load_state_dict`, by name."""
-        self.identity = {**asdict(config), "examples": _fingerprint(split)}
+    def __init__(
+        self, config: TrainingConfig, sides: Sequence[Sequence[Utterance]], stateful: Mapping[str, Any]
+    ) -> None:
+        """Nothing is done yet.
+
+        Args:
+            config: of the training.
+            sides: what it is trained and validated on.
+            stateful: by name, what has `state_dict` and `load_state_dict`.
+        """
+        self.identity = {**asdict(config), "examples": _fingerprint(sides)}
         self.config = config
         self.stateful = stateful
         self.history: list[dict[str, Any]] = []
@@ -97,10 +105,10 @@ class Progress:
         return f"epoch {self.num_epochs}: validation loss {losses}"
 
 
-def _fingerprint(split: Split) -> str:
+def _fingerprint(sides: Sequence[Sequence[Utterance]]) -> str:
     """The same for the same examples in the same order, wherever their files lie."""
     digest = hashlib.sha256()
-    for side in (split.train, split.test):
+    for side in sides:
         for u in side:
             digest.update(repr((u.corpus, u.recording, u.speaker, u.labels)).encode(errors="surrogateescape"))
         digest.update(b"|")

@@ -58,4 +58,4 @@ def test_the_card_tells_of_every_speaker_once(output: Path):
 
 def test_no_fold_trains_on_whom_it_tests(output: Path):
     assert sorted(path.name for path in (output / "runs").iterdir()) == ["fold-0", "fold-1", "shipped"]
-    assert all((output / "runs" / run / "best.pt").exists() for run in ("fold-0", "fold-1", "shipped"))
+    assert all((output / "runs" / run / "checkpoint.pt").exists() for run in ("fold-0", "fold-1", "shipped"))
