@@ -79,8 +79,8 @@ def load(bundle: str | Path | None = None, *, device: str = "cpu") -> Model:
     _check_config(folder, config)
     try:
         network = build(config["preset"], config["sizes"])
-    except ValueError as error:
-        raise BundleError(f"{folder / CONFIG_FILE}: {error}") from error
+    except (ValueError, TypeError, AttributeError, RuntimeError) as error:  # JSON may hold whatever it likes
+        raise BundleError(f"{folder / CONFIG_FILE}: preset and sizes make no network: {error}") from error
     _load_weights(network, folder / WEIGHTS_FILE)
     name, sha256 = identity(folder)
     temperatures = {task: config["temperatures"][task] for task in LABELS_BY_TASK}

@@ -56,12 +56,12 @@ def of_speakers(utterances: Sequence[Utterance], speakers: Sequence[str]) -> tup
     Raises:
         ValueError: if a speaker has none; the message says which are near.
     """
-    known = {u.speaker for u in utterances}
-    if strangers := sorted(set(speakers) - known):
+    chosen, known = set(speakers), {u.speaker for u in utterances}
+    if strangers := sorted(chosen - known):
         near = get_close_matches(strangers[0], sorted(known), cutoff=0.5)
         hint = f": did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise ValueError(f"none of the {len(known)} speakers is {' or '.join(map(repr, strangers))}{hint}")
-    return tuple(u for u in utterances if u.speaker in speakers)
+    return tuple(u for u in utterances if u.speaker in chosen)
 
 
 def evaluate_bundle(model: Model, utterances: Sequence[Utterance], *, cache: Path) -> Evaluation:

@@ -47,8 +47,8 @@ class JointFigures:
     constant: float
     """The unweighted sum of always answering the shares of the labels among these very clips."""
     paper_joint_loss_under_learned_weights: float | None
-    """Chae et al. 2018: Σ w_k L_k with the weights that the training ended with, which may have made it low all by
-    themselves; None if the bundle does not tell the weights."""
+    """Chae et al. 2018: Σ w_k L_k with the weights that the network was left with, which may have made it low all by
+    themselves, and nothing that a weighting adds beside; None if the bundle does not tell the weights."""
     paper_joint_loss_under_learned_weights_interval: Interval
 
 

@@ -119,6 +119,10 @@ def test_a_pickle_by_another_name_is_refused(bundle: Path):
         ({"labels": {"emotion": ["joy"]}}, r"was trained for the labels .*joy.*, this version has"),
         ({"preset": "compat"}, r"unknown preset 'compat': did you mean 'compact'"),
         ({"sizes": {"feature": 1}}, r"unknown field of CompactConfig 'feature'"),
+        ({"preset": 3}, r"preset and sizes make no network"),
+        ({"sizes": [1]}, r"preset and sizes make no network"),
+        ({"sizes": {"num_features": "many"}}, r"preset and sizes make no network"),
+        ({"sizes": {"num_features": -1}}, r"preset and sizes make no network"),
         (
             {"temperatures": {"emotion": 1.0}},
             r"temperatures must be positive numbers, one for each of emotion, gender",
