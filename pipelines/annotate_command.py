@@ -2,16 +2,13 @@
 
 import argparse
 import contextlib
-import io
-import logging
 import os
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -24,17 +21,21 @@ from pipelines.completed import (
     read_completed,
     remove_orphans,
 )
+from pipelines.ending import (
+    ALL_OK,
+    COULD_NOT_START,
+    ENDED_EARLY,
+    SOME_FAILED,
+    first_line,
+    interruptible,
+    is_of_surroundings,
+    quiet_libraries,
+)
 from pipelines.find_videos import FindReport, Found, find_videos
 from pipelines.local_run import LocalRun, still_to_do
 from pipelines.options import AnnotateOptions
 from pipelines.progress import RunProgress, shown
 from pipelines.summary import RunSummary
-
-ALL_OK: Final = 0
-SOME_FAILED: Final = 1
-COULD_NOT_START: Final = 2
-ENDED_EARLY: Final = 3
-INTERRUPTED: Final = 130
 
 _EXAMPLES: Final = """\
 examples:
@@ -105,7 +106,7 @@ def annotate(arguments: Sequence[str], *, started: float) -> int:
         arguments: behind the command's name.
         started: when the command began, on the monotonic clock.
     """
-    _quiet_libraries()
+    quiet_libraries()
     inputs, options = parse(arguments)
     try:
         return _annotate(inputs, options, started)
@@ -159,16 +160,16 @@ def _run(run: LocalRun, found: list[Found], started: float) -> int:
             num_bytes=sum(item.num_bytes for item in todo),
             num_videos=sum(item.video is not None for item in todo),
         )
-        with _interruptible(), shown(progress):
+        with interruptible("published slices stand, the one at work is given up"), shown(progress):
             try:
                 run.run(todo, summary, on_slice=progress.start_slice, on_published=progress.end_slice)
             except Exception as error:  # whatever it is, the slices that were published stand
                 ended_early = error
     _print(summary.lines(run.output, seconds=time.monotonic() - started))
     if ended_early is not None:
-        if not _is_of_surroundings(ended_early):  # a bug: say where
+        if not is_of_surroundings(ended_early):  # a bug: say where
             traceback.print_exception(ended_early)
-        _say(f"mmeg annotate ended early: {_first_line(ended_early)}")
+        _say(f"mmeg annotate ended early: {first_line(ended_early)}")
         _say("What was published stands; run the same command again to go on from there.")
         return ENDED_EARLY
     return ALL_OK if summary.all_ok else SOME_FAILED
@@ -207,30 +208,6 @@ def _locked(run: LocalRun) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """On SIGINT give up the slice at work, and leave at once: Beam's threads would first finish it.
-
-    Decoders end when this process does. No lock is taken here, since the signal may come while it is held.
-    """
-
-    def leave(*_: object) -> NoReturn:
-        # Nothing is cleaned up here, beside a thread that may be publishing: every start does that.
-        show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
-        _say(f"{show_cursor}\ninterrupted: published slices stand, the one at work is given up")
-        os._exit(INTERRUPTED)
-
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.SIG_IGN:  # as under nohup: not to be interrupted
-        yield
-        return
-    signal.signal(signal.SIGINT, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _show_plan(found: list[Found], completed: Completed, limit: int | None) -> int:
     summary = RunSummary()
     todo = list(still_to_do(found, completed, summary, limit=limit))
@@ -262,32 +239,6 @@ def _print(lines: Sequence[str]) -> None:
         print(*lines, sep="\n", flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in the buffer
-
-
-def _is_of_surroundings(error: BaseException | None) -> bool:
-    """Whether a full disk or the like is behind an error; Arrow and Beam wrap it, and Beam keeps but its text."""
-    while error is not None:
-        if isinstance(error, OSError) or _first_line(error).startswith(("OSError", "[Errno")):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _first_line(error: BaseException) -> str:
-    """Beam puts a whole traceback into the message of what a worker raised; its first line is the reason."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
-def _quiet_libraries() -> None:
-    """Beam warns of what is meant here, such as several workers in memory; our own warnings stay."""
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.ERROR)
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # it logs what it then raises
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    logging.getLogger("pipelines").setLevel(logging.WARNING)
-    logging.getLogger("mmeg_model").setLevel(logging.WARNING)
 
 
 def _say(text: str) -> None:

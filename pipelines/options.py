@@ -15,7 +15,7 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _whole(most: int) -> Callable[[str], int]:
+def whole_number(most: int) -> Callable[[str], int]:
     """A parser of whole numbers from 1 to `most`."""
 
     def parse(text: str) -> int:
@@ -26,7 +26,7 @@ def _whole(most: int) -> Callable[[str], int]:
     return parse
 
 
-def _seconds(most: float) -> Callable[[str], float]:
+def seconds_up_to(most: float) -> Callable[[str], float]:
     """A parser of durations up to `most`."""
 
     def parse(text: str) -> float:
@@ -51,7 +51,7 @@ class AnnotateOptions(PipelineOptions):
             "--output", metavar="DIR", help="the folder of the three tables; made if it is not there"
         )
         what.add_argument(
-            "--limit", type=_whole(10**9), metavar="N", help="only the first N videos still to be done"
+            "--limit", type=whole_number(10**9), metavar="N", help="only the first N videos still to be done"
         )
         what.add_argument(
             "--dry-run",
@@ -73,7 +73,7 @@ class AnnotateOptions(PipelineOptions):
         )
         how.add_argument(
             "--window-seconds",
-            type=_seconds(3600),
+            type=seconds_up_to(3600),
             default=WINDOW_MS / 1000,
             metavar="S",
             help="length of a clip, a multiple of 0.04 (default: %(default)s)",
@@ -88,49 +88,49 @@ class AnnotateOptions(PipelineOptions):
         )
         where.add_argument(
             "--batch-size",
-            type=_whole(4096),
+            type=whole_number(4096),
             default=8,
             metavar="N",
             help="clips in a batch of the network (default: %(default)s); halved where memory does not suffice",
         )
         where.add_argument(
             "--num-decoders",
-            type=_whole(1024),
+            type=whole_number(1024),
             default=num_cores(),
             metavar="N",
             help="decoder processes side by side (default: one for each core, here %(default)s)",
         )
         where.add_argument(
             "--decode-deadline-seconds",
-            type=_seconds(86_400),
+            type=seconds_up_to(86_400),
             default=300.0,
             metavar="S",
             help="longest time for decoding about a minute of one video (default: %(default)s)",
         )
         where.add_argument(
             "--decode-memory-mib",
-            type=_whole(1 << 20),
+            type=whole_number(1 << 20),
             default=1024,
             metavar="MIB",
             help="most private memory of one decoder process, in MiB (default: %(default)s)",
         )
         where.add_argument(
             "--slice-videos",
-            type=_whole(10**9),
+            type=whole_number(10**9),
             default=64,
             metavar="N",
             help="videos after which results are published (default: %(default)s): what is interrupted loses a slice",
         )
         where.add_argument(
             "--slice-bytes",
-            type=_whole(10**18),
+            type=whole_number(10**18),
             default=4_000_000_000,
             metavar="N",
             help="bytes of input after which results are published (default: %(default)s)",
         )
         where.add_argument(
             "--num-shards",
-            type=_whole(10_000),
+            type=whole_number(10_000),
             default=1,
             metavar="N",
             help="files for each table and slice (default: %(default)s)",

@@ -9,7 +9,7 @@ from typing import Final
 
 from mmeg_model.corpora import crema_d, emodb, fer2013, iemocap, javanese, ravdess, synthetic
 from mmeg_model.corpora.manifest import manifest_in, read_manifest
-from mmeg_model.corpora.shards import read_shards, shards_of
+from mmeg_model.corpora.shards import SHARDS_GLOB, read_shards, shards_of
 from mmeg_model.corpora.utterance import Corpus, CorpusReading, Utterance
 from mmeg_model.nearest import unknown
 
@@ -38,34 +38,43 @@ def corpus_named(name: str) -> Corpus:
 
 
 def read_corpora(data: Path, names: Sequence[str]) -> CorpusReading:
-    """Read several corpora, each from the folder of its name inside data.
-
-    A folder of shards is read as what was prepared, any other of a name in `CORPORA` as that corpus, and any other
-    with a manifest by that.
+    """Read several corpora, each as `read_corpus` does; reasons why files were left out begin with its name.
 
     Raises:
-        ValueError: if a name is unknown, its folder is not there, or has no example in it.
+        ValueError: as `read_corpus`.
     """
     utterances: list[Utterance] = []
     excluded = Counter[str]()
     for name in names:
-        folder = data / name
-        if name not in CORPORA and not _is_own(folder):
-            own = (path.name for path in data.iterdir() if _is_own(path)) if data.is_dir() else ()
-            raise ValueError(
-                f"{unknown('corpus', name, {*CORPORA, *own})}. One's own needs a manifest.csv in {folder}."
-            )
-        if not folder.is_dir():
-            raise ValueError(f"corpus {name!r}: there is no folder {folder}")
-        reading = read_shards(folder) if shards_of(folder) else corpus_named(name).read(folder)
+        reading = read_corpus(data, name)
         utterances += reading.utterances
         excluded.update({f"{name}: {reason}": number for reason, number in reading.excluded.items()})
     return CorpusReading(tuple(utterances), dict(excluded))
 
 
+def read_corpus(data: Path, name: str) -> CorpusReading:
+    """Read a corpus from the folder of its name inside data.
+
+    A folder of shards is read as what was prepared, any other of a name in `CORPORA` as that corpus, and any other
+    with a manifest by that.
+
+    Raises:
+        ValueError: if the name is unknown, its folder is not there, or has no example in it.
+    """
+    folder = data / name
+    if name not in CORPORA and not _is_own(folder):
+        own = (path.name for path in data.iterdir() if _is_own(path)) if data.is_dir() else ()
+        raise ValueError(
+            f"{unknown('corpus', name, {*CORPORA, *own})}. One's own needs a manifest.csv in {folder}."
+        )
+    if not folder.is_dir():
+        raise ValueError(f"corpus {name!r}: there is no folder {folder}")
+    return read_shards(folder) if shards_of(folder) else corpus_named(name).read(folder)
+
+
 def _is_own(folder: Path) -> bool:
     """Whether a folder has a manifest or shards, be they in order or not."""
-    return any(folder.glob("manifest.*")) or any(folder.glob("shard-*.arrow"))
+    return any(folder.glob("manifest.*")) or any(folder.glob(SHARDS_GLOB))
 
 
 def _read_own(name: str, folder: Path) -> CorpusReading:

@@ -28,6 +28,8 @@ FORMAT_VERSION: Final = 1
 BATCH_BYTES: Final = 16 << 20
 """Of clips in one record batch, unless a single one is larger."""
 
+SHARDS_GLOB: Final = "shard-*.arrow"
+
 _NAME: Final = re.compile(r"shard-(?P<number>\d{5})-of-(?P<total>\d{5})\.arrow")
 _IDENTITY: Final = ("corpus", "recording", "speaker", "emotion", "perceived_gender", "session")
 _ARRAYS: Final = ("frames", "frames_valid", "samples", "samples_valid")
