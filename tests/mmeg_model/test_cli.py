@@ -56,6 +56,37 @@ def test_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (FloatingPointError("a loss must be finite"), 3, "mmeg train: a loss must be finite"),
+        (MemoryError("a step needs more memory"), 3, "mmeg train: a step needs more memory"),
+        (OSError(28, "No space left on device"), 3, "mmeg train: .*No space left on device"),
+        (KeyboardInterrupt(), 130, "mmeg train: interrupted; run it again, it goes on from the last epoch"),
+        (ValueError("of another training"), 2, "mmeg train: of another training"),
+    ],
+)
+def test_a_training_that_ends_early(
+    error: BaseException,
+    status: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    write_corpus(tmp_path / "synthetic", num_videos=8, seconds=0.4)
+    (tmp_path / "run.toml").write_text(
+        'data = "."\ncorpora = ["synthetic"]\noutput = "out"\nname = "tiny"\nvalidation_folds = 2'
+    )
+
+    def ends(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("mmeg_model.training.run.train", ends)
+    assert run("train", str(tmp_path / "run.toml")) == status
+    assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
     ("command", "message"),
     [
         (["train", "{0}/missing.toml"], r"mmeg train: .*No such file"),

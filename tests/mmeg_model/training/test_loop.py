@@ -420,3 +420,23 @@ def test_balanced_loss_by_hand():
         np.array(["audio"] * 4),
     )
     assert balanced_loss(predictions) == pytest.approx((np.log(2) + np.log(4)) / 2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("preset", ["compact", "paper"])
+def test_on_a_gpu_in_bfloat16(split: Split, clip_cache: Path, tmp_path: Path, preset: str):
+    config = TrainingConfig(
+        preset=preset,
+        num_epochs=2,
+        clips_per_epoch=32,
+        batch_size=8,
+        learning_rate=1e-3,
+        mixed_precision="bf16",
+        weighting="softmax",
+    )
+    trained = train(config, split, folder=tmp_path, cache=clip_cache, num_workers=2)
+    assert all(w.isfinite().all() for w in trained.network.state_dict().values())
+    assert next(trained.network.parameters()).device.type == "cpu"
+    first, second = (json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines())
+    assert sum(second["train"].values()) < sum(first["train"].values())
