@@ -32,6 +32,12 @@ def _register_train(subparsers: "Subparsers") -> None:
     parser.add_argument(
         "config", type=Path, metavar="CONFIG", help="see mmeg_model/training/run.py for what it holds"
     )
+    parser.add_argument(
+        "--backbone-weights",
+        metavar="FILE",
+        help="of the preset paper's ResNet-50: a .safetensors or .pth file, or imagenet for torchvision's (the only "
+        "thing that is ever downloaded)",
+    )
     parser.set_defaults(run=_train)
 
 
@@ -92,7 +98,7 @@ def _train(given: argparse.Namespace) -> int:
     from mmeg_model.training.run import BUNDLE, read_run, read_sides, train_bundle
 
     try:
-        run = read_run(given.config)
+        run = read_run(given.config, backbone_weights=given.backbone_weights)
         sides = read_sides(run)
     except (ValueError, OSError) as error:
         return _cannot_start("train", error)

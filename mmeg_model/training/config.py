@@ -20,6 +20,8 @@ class TrainingConfig:
     preset: str = "compact"
     sizes: dict[str, Any] = field(default_factory=dict)
     """Of the network, where they differ from the preset's."""
+    backbone_weights: str = ""
+    """Of `paper`'s ResNet-50 at the start: a file, or `imagenet` for torchvision's; none if empty."""
     weighting: str = "uniform"
     weighting_arguments: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
@@ -56,6 +58,10 @@ class TrainingConfig:
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.backbone_weights and self.preset != "paper":
+            raise ValueError(
+                f"backbone_weights are of the preset 'paper', not of {self.preset!r}: take them out"
+            )
         if self.mixed_precision not in PRECISIONS:
             raise ValueError(unknown("mixed_precision", self.mixed_precision, PRECISIONS))
         if not 0 <= self.modality_dropout <= 0.5:

@@ -18,6 +18,8 @@ from mmeg_model.evaluation.metrics import negative_log_likelihoods
 from mmeg_model.evaluation.predictions import Predictions, predict
 from mmeg_model.joint_loss import UNLABELLED, Weighting, make_weighting, task_losses
 from mmeg_model.labels import LABELS_BY_TASK
+from mmeg_model.networks.paper import PaperNetwork
+from mmeg_model.networks.paper_video import load_backbone_weights
 from mmeg_model.networks.presets import build
 from mmeg_model.splits import SpeakerLeakingSplit, Split
 from mmeg_model.training.checkpoint import load_weights
@@ -84,7 +86,8 @@ def train(
         num_workers: processes that prepare batches meanwhile; the results do not depend on it.
 
     Raises:
-        ValueError: if the folder holds a training of another configuration, or on other examples.
+        ValueError: if the folder holds a training of another configuration, or on other examples, or the
+            backbone's weights do not fit.
         FloatingPointError: if a loss or a gradient is not finite; the message names the task or the step.
         MemoryError: if a step needs more memory than there is.
         OSError: if the folder cannot be written.
@@ -95,8 +98,17 @@ def train(
         # A batch without a picture leaves the picture's branch without gradients.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+    if config.batch_size < accelerator.num_processes:
+        raise ValueError(
+            f"{config.batch_size = } must be at least {accelerator.num_processes}, one clip a process"
+        )
     torch.manual_seed(config.seed)
     network = build(config.preset, config.sizes)
+    if isinstance(network, PaperNetwork) and config.backbone_weights:
+        try:
+            load_backbone_weights(network.video.backbone, config.backbone_weights)
+        except OSError as error:
+            raise ValueError(f"backbone weights: {error}") from error
     if accelerator.device.type == "cuda":
         network.to(memory_format=torch.channels_last)
     weighting = make_weighting(config.weighting, **config.weighting_arguments)

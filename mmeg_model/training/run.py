@@ -31,6 +31,7 @@ from mmeg_model.corpora.decoded import default_cache
 from mmeg_model.corpora.utterance import TablePicture, Utterance
 from mmeg_model.evaluation.command import Evaluation, evaluate_bundle, write_evaluation
 from mmeg_model.nearest import unknown
+from mmeg_model.networks.paper_video import IMAGENET
 from mmeg_model.splits import SpeakerLeakingSplit, Split, speaker_folds, splits_by_name
 from mmeg_model.training.config import TrainingConfig
 from mmeg_model.training.loop import Trained, train
@@ -94,8 +95,12 @@ class Sides:
     """Empty if nobody is left out."""
 
 
-def read_run(file: Path) -> TrainingRun:
+def read_run(file: Path, *, backbone_weights: str | None = None) -> TrainingRun:
     """Read a TOML file.
+
+    Args:
+        file: paths in it are relative to its folder.
+        backbone_weights: goes before that of the file.
 
     Raises:
         ValueError: if it is not TOML, a key is unknown (the message says which are near) or missing, or a value
@@ -112,7 +117,12 @@ def read_run(file: Path) -> TrainingRun:
     if missing := [key for key in ("data", "corpora", "output", "name") if key not in plain]:
         raise ValueError(f"{file}: {', '.join(missing)} must be given")
     plain["corpora"] = tuple(plain["corpora"])
-    plain["training"] = TrainingConfig.from_plain(plain.get("training", {}))
+    training = dict(plain.get("training", {}))
+    if backbone_weights is not None:
+        training["backbone_weights"] = backbone_weights
+    elif (weights := training.get("backbone_weights", IMAGENET)) != IMAGENET:
+        training["backbone_weights"] = str(file.parent / weights)
+    plain["training"] = TrainingConfig.from_plain(training)
     if "test" in plain:
         plain["test"] = LeftOut.from_plain(plain["test"])
     for key in {"data", "output", "cache"} & plain.keys():

@@ -422,6 +422,32 @@ def test_balanced_loss_by_hand():
     assert balanced_loss(predictions) == pytest.approx((np.log(2) + np.log(4)) / 2)
 
 
+def test_paper_starts_from_the_weights_of_a_backbone(split: Split, clip_cache: Path, tmp_path: Path):
+    """One step on frozen weights would leave them; at a rate of 1e-12 they are what they were."""
+    sizes = {
+        "audio": {"channels": 10, "short_kernel": 8, "long_kernel": 16},
+        "video": {"blocks": [1, 1, 1, 1]},
+        "hidden_size": 8,
+    }
+    backbone = loop.build("paper", sizes).video.backbone.state_dict()
+    torch.save(backbone, tmp_path / "resnet.pth")
+    config = TrainingConfig(
+        preset="paper",
+        sizes=sizes,
+        backbone_weights=str(tmp_path / "resnet.pth"),
+        num_epochs=1,
+        clips_per_epoch=2,
+        batch_size=2,
+        crop_seconds=0.2,
+        learning_rate=1e-12,
+    )
+    network = train(config, split, folder=tmp_path / "run", cache=clip_cache).network
+    assert torch.allclose(network.video.backbone.conv1.weight, backbone["conv1.weight"], atol=1e-6)
+    missing = replace(config, backbone_weights=str(tmp_path / "none.pth"))
+    with pytest.raises(ValueError, match=r"backbone weights: .*No such file.*none\.pth"):
+        train(missing, split, folder=tmp_path / "other", cache=clip_cache)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("preset", ["compact", "paper"])

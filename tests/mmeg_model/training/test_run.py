@@ -129,3 +129,17 @@ def test_what_is_not_said_keeps_its_default(tmp_path: Path):
 def test_a_file_that_does_not_do(tmp_path: Path, text: str, message: str):
     with pytest.raises(ValueError, match=message):
         read_run(written(tmp_path, text))
+
+
+def test_backbone_weights(tmp_path: Path):
+    text = 'data = "d"\ncorpora = ["c"]\noutput = "o"\nname = "n"\n[training]\npreset = "paper"\n'
+    for line, given, expected in (
+        ("", None, ""),
+        ('backbone_weights = "imagenet"', None, "imagenet"),
+        ('backbone_weights = "resnet.pth"', None, str(tmp_path / "resnet.pth")),  # relative to the file
+        ('backbone_weights = "imagenet"', "other.pth", "other.pth"),  # the command line goes before
+    ):
+        run = read_run(written(tmp_path, text + line), backbone_weights=given)
+        assert run.training.backbone_weights == expected
+    with pytest.raises(ValueError, match="backbone_weights are of the preset 'paper', not of 'compact'"):
+        read_run(written(tmp_path, text.replace("paper", "compact")), backbone_weights="other.pth")
