@@ -64,11 +64,12 @@ def test_memory_is_bounded_with_a_speaker_a_picture():
     by_speaker = np.ones((20_000, 17))
     tracemalloc.start()
     try:
-        resampled_sums(by_speaker, num_samples=300)
+        sums = resampled_sums(by_speaker, num_samples=300)
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak_bytes < 15e6
+    assert (sums == 20_000).all()  # also where one part of the samples ends and the next begins
 
 
 def test_percentiles_by_hand():
