@@ -1,7 +1,7 @@
 """Files that are there whole or not at all."""
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +16,8 @@ def written_whole(file: Path) -> Iterator[IO[bytes]]:
     raises, nothing of it stays.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".", suffix=".tmp", delete=False) as temporary:
+    # Not by tempfile, whose files are for their owner's eyes alone.
+    with (file.parent / f".{secrets.token_hex(8)}.tmp").open("xb") as temporary:
         try:
             yield temporary
             temporary.flush()

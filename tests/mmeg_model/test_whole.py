@@ -43,3 +43,10 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
         temporary.write(b"new")
     assert file.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_others_may_read_it_as_any_file(tmp_path: Path):
+    (tmp_path / "plain").touch()
+    with written_whole(tmp_path / "whole") as file:
+        file.write(b"x")
+    assert (tmp_path / "whole").stat().st_mode == (tmp_path / "plain").stat().st_mode
