@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,7 @@ HEADER = "path,speaker,emotion,perceived_gender,recording,start_seconds,end_seco
 ROWS = [
     "whole.mp4,ann,anger,female,,,",
     "whole.mp4,bob,neutral,male,part,0.5,1.1",
+    "whole.mp4,bob,neutral,male,other part,0.1,1.5",
     "broken.mp4,cat,sadness,,,,",
     "sound.wav,dan,happiness,male,,,",
     "sound.wav,dan,joy,male,,,",
@@ -84,6 +86,7 @@ def test_clips_from_shards_equal_clips_from_files(made: Path, prepared: Path, tm
     assert [u.recording for u in of_shards] == [
         "mine/whole.mp4",
         "part",
+        "other part",
         "mine/sound.wav",
         "iemocap/Ses03F_impro01_F000",
         "iemocap/Ses03F_impro01_M000",
@@ -127,17 +130,17 @@ def test_a_second_run_writes_nothing_and_names_what_fails(
     made: Path, prepared: Path, capsys: pytest.CaptureFixture[str]
 ):
     before = files(prepared / "mine")
-    assert len(before) > 2  # the plan, and shards of 1 MiB: the whole clip alone has 1.1 MB
+    assert len(before) > 3  # the plan, and shards of 1 MiB: the whole clip alone has 1.1 MB
 
     assert prepare(made, prepared, "mine") == 1
 
     assert files(prepared / "mine") == before
     shown = capsys.readouterr()
-    assert "mine: 5 utterances; left out: {'emotion joy outside the four': 1}" in shown.err
+    assert "mine: 6 utterances; left out: {'emotion joy outside the four': 1}" in shown.err
     assert f"not decoded: {made / 'mine' / 'broken.mp4'}: open: " in shown.err
     assert "whole.mp4, 9.000 s to end: decode: OutsideFile: 9.000 s to its end is wanted of 1.6" in shown.err
     assert shown.err.count("not decoded: ") == 2
-    assert shown.out.startswith("mine: 3 of 5 utterances in ")
+    assert shown.out.startswith("mine: 4 of 6 utterances in ")
 
 
 def test_an_interrupted_run_goes_on(made: Path, prepared: Path, tmp_path: Path):
@@ -155,18 +158,41 @@ def test_an_interrupted_run_goes_on(made: Path, prepared: Path, tmp_path: Path):
     assert (tmp_path / "mine" / lost).read_bytes() == (prepared / "mine" / lost).read_bytes()
 
 
+def test_each_file_counts_once(made: Path, prepared: Path):
+    """What training prints: examples and what was left out are all rows of the manifest, before and after."""
+    for data in (made, prepared):
+        reading = read_corpora(data, ["mine"])
+        assert len(reading.utterances) + sum(reading.excluded.values()) == len(ROWS)
+
+
 def test_shards_of_something_else_are_left_alone(
-    made: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    shutil.copytree(made / "mine", tmp_path / "mine")
-    manifest = tmp_path / "mine" / "manifest.csv"
-    manifest.write_text(manifest.read_text().replace("ann,anger", "ann,neutral"))
-    before = files(prepared / "mine")
+    data, output = tmp_path / "data", tmp_path / "prepared"
+    (data / "mine").mkdir(parents=True)
+    shutil.copy(made / "mine" / "sound.wav", data / "mine" / "sound.wav")
+    manifest = data / "mine" / "manifest.csv"
+    labels = f"{HEADER}\nsound.wav,dan,happiness,male,,,\nsound.wav,dan,joy,male,,,\n"
+    manifest.write_text(labels)
+    assert prepare(data, output, "mine") == 0
+    before = files(output / "mine")
 
-    assert prepare(tmp_path, prepared, "mine") == 2
+    for changed in (
+        labels.replace("happiness", "anger"),
+        labels.replace("joy", "fear"),
+        labels.replace(",male,,,", ",male,,0.2,"),
+    ):
+        manifest.write_text(changed)
+        assert prepare(data, output, "mine") == 2
+    manifest.write_text(labels)
+    os.utime(data / "mine" / "sound.wav", ns=(0, 0))
+    assert prepare(data, output, "mine") == 2
 
-    assert files(prepared / "mine") == before
-    assert "holds shards of other recordings" in capsys.readouterr().err
+    assert files(output / "mine") == before
+    assert capsys.readouterr().err.count("holds shards of other recordings") == 4
+    (output / "mine" / "plan.json").write_text("{")
+    assert prepare(data, output, "mine") == 2
+    assert "plan.json is damaged" in capsys.readouterr().err
 
 
 def test_what_cannot_start_touches_nothing(

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,19 @@ def test_sound_begins_where_the_turn_does(clips: dict[str, Clip]):
     # 1,010 ms lies 10 ms behind slot 25; (1,960 - 1,000) / 40 = 24 frames; the wav has 950 ms.
     assert (clip.start_ms, clip.end_ms, len(clip.frames)) == (1_000, 1_960, 24)
     assert np.flatnonzero(clip.samples_valid)[[0, -1]].tolist() == [160, 160 + 15_200 - 1]
+
+
+def test_a_changed_sound_is_decoded_anew(tmp_path: Path):
+    write_dialog(tmp_path, "Ses01F_impro01", LINES[:1], seconds=2)
+    (utterance,) = iemocap.read_dialogs(tmp_path).utterances
+    before = load_clip(utterance, cache=tmp_path / "cache")
+    assert isinstance(utterance.part, Excerpt)
+    assert utterance.part.sound is not None
+    os.truncate(utterance.part.sound, utterance.part.sound.stat().st_size // 2)
+
+    after = load_clip(utterance, cache=tmp_path / "cache")
+
+    assert after.samples_valid.sum() < before.samples_valid.sum()
 
 
 def test_a_turn_without_its_files_is_counted(tmp_path: Path):

@@ -3,6 +3,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from makers.video import Recipe, make_video
 
 from mmeg_model.corpora import corpus_named, read_corpora
 from mmeg_model.corpora.decoded import load_clip
@@ -147,6 +148,17 @@ def test_an_unknown_name_is_held_against_own_corpora_too(folder: Path):
 def test_what_a_card_can_say_of_it():
     assert (corpus_named("mine").title, corpus_named("mine").terms) == ("mine", "not stated")
     assert corpus_named("emodb-speech").language == "German"
+
+
+def test_where_there_is_neither_picture_nor_sound(tmp_path: Path):
+    (tmp_path / "mine").mkdir()
+    make_video(tmp_path / "mine", Recipe("gap.mkv", video=None, seconds=2.0, sound_gap=(0.5, 1.5)))
+    write(tmp_path / "mine", "gap.mkv,a,anger,female,0.8,1.2", header=TIMES)
+    (utterance,) = read_corpora(tmp_path, ["mine"]).utterances
+    with pytest.raises(
+        ValueError, match=r"gap\.mkv, 0\.800 s to 1\.200 s cannot be decoded .*neither picture nor"
+    ):
+        load_clip(utterance, cache=tmp_path)
 
 
 def test_a_time_range_is_decoded_alone(tmp_path: Path):
