@@ -34,6 +34,7 @@ def draw_differences(file: Path, analysis: Analysis) -> None:
                     panel, labels.index(d.weighting), d.estimate, color="C0" if d.adjusted_p >= 0.05 else "C3"
                 )
         panel.set_title(quantity, fontsize=9)
+        panel.locator_params(axis="x", nbins=4)
         panel.set_yticks(range(len(labels)), labels, fontsize=8)
         panel.set_ylim(len(labels) - 0.5, -0.5)
     for panel in panels[len(quantities) :]:
@@ -47,15 +48,16 @@ def draw_gaps(file: Path, analysis: Analysis) -> None:
     labels = list(analysis.measured)
     figure, panels = _panels(1, len(analysis.tasks), height=0.9 + 0.3 * len(labels), share_y=True)
     for panel, task in zip(panels, analysis.tasks, strict=True):
+        first = panel is panels[0]
         for row, label in enumerate(labels):
             test, train = (analysis.means[label][f"{side}, {task}"] for side in (TEST, TRAIN))
             panel.plot([train.mean, test.mean], [row, row], color=_GREY, linewidth=1)
-            _interval(panel, row - 0.12, train, color="C0", label="training" if row == 0 else "")
-            _interval(panel, row + 0.12, test, color="C1", label="test" if row == 0 else "")
+            _interval(panel, row - 0.12, train, color="C0", label="training" if first and row == 0 else "")
+            _interval(panel, row + 0.12, test, color="C1", label="test" if first and row == 0 else "")
         panel.set_title(f"NLL in nats, {task}", fontsize=9)
         panel.set_yticks(range(len(labels)), labels, fontsize=8)
         panel.set_ylim(len(labels) - 0.5, -0.5)
-    panels[0].legend(fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     figure.savefig(file)
 
 

@@ -100,7 +100,7 @@ def sign_flip_p(parts: NDArray[np.float64], *, seed: int = 0) -> NDArray[np.floa
     """
     num_speakers = parts.shape[1]
     observed = np.abs(parts.sum(axis=1)) * (1 - 1e-9)
-    if num_speakers <= _MOST_FOR_ALL_FLIPS:
+    if flips_are_all(num_speakers):
         bits = np.arange(2**num_speakers)[:, None] >> np.arange(num_speakers)
         flips = np.abs((1 - 2 * (bits & 1)) @ parts.T)  # (flips, quantities)
         p = (flips >= observed).mean(axis=0)
@@ -112,6 +112,11 @@ def sign_flip_p(parts: NDArray[np.float64], *, seed: int = 0) -> NDArray[np.floa
             reached += (np.abs(signs @ parts.T) >= observed).sum(axis=0)
         p = reached / (NUM_FLIPS + 1)
     return np.where(np.isnan(observed), np.nan, p)
+
+
+def flips_are_all(num_speakers: int) -> bool:
+    """Whether `sign_flip_p` goes through all signs."""
+    return num_speakers <= _MOST_FOR_ALL_FLIPS
 
 
 def smallest_p(num_speakers: int) -> float:
