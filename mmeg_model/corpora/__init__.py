@@ -61,6 +61,8 @@ def read_corpus(data: Path, name: str) -> CorpusReading:
     Raises:
         ValueError: if the name is unknown, its folder is not there, or has no example in it.
     """
+    if name in ("", "..") or Path(name).name != name:
+        raise ValueError(f"corpus {name!r}: a corpus is named by the folder in {data} that it lies in")
     folder = data / name
     if name not in CORPORA and not _is_own(folder):
         own = (path.name for path in data.iterdir() if _is_own(path)) if data.is_dir() else ()

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,12 @@ def test_unknown_corpus(tmp_path: Path):
         read_corpora(tmp_path, ["emodb"])
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "../emodb-speech", "/emodb-speech"])
+def test_a_name_is_that_of_a_folder_in_data(tmp_path: Path, name: str):
+    with pytest.raises(ValueError, match=r"a corpus is named by the folder in .* that it lies in"):
+        read_corpora(tmp_path, [name])
+
+
 def test_folder_missing(tmp_path: Path):
     with pytest.raises(ValueError, match=r"corpus 'emodb-speech': there is no folder .*emodb-speech"):
         read_corpora(tmp_path, ["emodb-speech"])
@@ -48,3 +56,16 @@ def test_only_the_corpus_whose_terms_ask_for_it_binds_the_weights():
 def test_a_label_outside_the_vocabulary(emotion: str | None, gender: str | None, message: str):
     with pytest.raises(ValueError, match=message):
         Utterance(Path("a.wav"), "c", "c/a", "c-1", emotion, gender)
+
+
+def test_every_corpus_is_documented():
+    page = (Path(__file__).parents[3] / "docs" / "corpora.md").read_text(encoding="utf-8")
+    assert [name for name in CORPORA if f"| `{name}/` |" not in page] == []
+
+
+def test_reading_corpora_and_splits_needs_neither_torch_nor_beam():
+    code = (
+        "import sys, mmeg_model.corpora.decoded, mmeg_model.splits; "
+        "sys.exit('torch' in sys.modules or 'apache_beam' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
