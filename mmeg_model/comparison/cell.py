@@ -25,11 +25,10 @@ from mmeg_model.evaluation.metrics import (
 from mmeg_model.evaluation.predictions import Predictions, predict
 from mmeg_model.splits import Split, speaker_folds
 from mmeg_model.training.loop import train
+from mmeg_model.training.progress import LOG_FILE
 from mmeg_model.whole import written_whole
 
 RESULT_FILE: Final = "result.json"
-LOG_FILE: Final = "log.jsonl"
-"""What `train` writes, a line per epoch."""
 FOLDS_SEED: Final = 0
 """Of the folds: the same for all cells, whatever their seed."""
 
@@ -37,8 +36,7 @@ FOLDS_SEED: Final = 0
 def configuration_of(grid: Grid, cell: Cell, utterances: Sequence[Utterance]) -> dict[str, Any]:
     """Whatever decides a cell's result, as plain values; where the data lie is not part of it."""
     listed = sorted(
-        f"{u.corpus} {u.path.relative_to(grid.data)} {u.speaker} {u.emotion} {u.perceived_gender}"
-        for u in utterances
+        f"{u.corpus} {u.recording} {u.speaker} {u.emotion} {u.perceived_gender}" for u in utterances
     )
     plain = {
         "corpora": grid.corpora,
@@ -47,7 +45,7 @@ def configuration_of(grid: Grid, cell: Cell, utterances: Sequence[Utterance]) ->
         "fold": cell.fold,
         "validation_folds": grid.validation_folds,
         "train_clips": grid.train_clips,
-        "training": asdict(grid.training_of(cell)),
+        **{f"training.{name}": value for name, value in asdict(grid.training_of(cell)).items()},
     }
     return json.loads(json.dumps(plain))
 
@@ -74,12 +72,13 @@ def run_cell(grid: Grid, cell: Cell, utterances: Sequence[Utterance]) -> dict[st
         try:
             trained = train(grid.training_of(cell), split, folder=training_folder, cache=grid.cache)
             epochs = [json.loads(line) for line in (training_folder / LOG_FILE).read_text().splitlines()]
+            network = trained.network.to("cuda" if torch.cuda.is_available() else "cpu")
             measured = {
                 "epoch": trained.epoch,
                 "epochs": epochs,
-                "weights": epochs[trained.epoch - 1]["weights"],
-                "test": measure(trained.network, tested, cache=grid.cache),
-                "train": measure(trained.network, _some(split.train, grid.train_clips), cache=grid.cache),
+                "weights": trained.weights,
+                "test": measure(network, tested, cache=grid.cache),
+                "train": measure(network, _some(split.train, grid.train_clips), cache=grid.cache),
             }
             measured |= {side: {**measured[side], **_sums(measured, side)} for side in ("test", "train")}
         except FloatingPointError as error:

@@ -27,6 +27,7 @@ from mmeg_model.corpora.decoded import default_cache
 from mmeg_model.joint_loss import make_weighting
 from mmeg_model.labels import LABELS_BY_TASK
 from mmeg_model.nearest import unknown
+from mmeg_model.networks.paper_video import IMAGENET
 from mmeg_model.networks.presets import build
 from mmeg_model.training.config import TrainingConfig
 
@@ -181,7 +182,7 @@ def read_grid(file: Path, given: Mapping[str, Any] | None = None) -> Grid:
     plain["corpora"] = tuple(plain["corpora"])
     plain["weightings"] = tuple(Weighted.from_plain(entry) for entry in plain["weightings"])
     plain["seeds"] = _seeds(plain["seeds"])
-    plain["training"] = _training(plain.get("training", {}))
+    plain["training"] = _training(plain.get("training", {}), file.parent)
     return Grid(**plain)
 
 
@@ -189,8 +190,10 @@ def _seeds(given: int | Sequence[int]) -> tuple[int, ...]:
     return tuple(range(given)) if isinstance(given, int) else tuple(given)
 
 
-def _training(values: dict[str, Any]) -> TrainingConfig:
+def _training(values: dict[str, Any], folder: Path) -> TrainingConfig:
     for name in ("weighting", "weighting_arguments", "seed"):
         if name in values:
             raise ValueError(f"{name} is the grid's to choose: take it out of [training]")
+    if (weights := values.get("backbone_weights", IMAGENET)) != IMAGENET:
+        values = {**values, "backbone_weights": str(folder / weights)}
     return TrainingConfig.from_plain(values)

@@ -31,8 +31,10 @@ class Measured:
     seeds: tuple[int, ...]
     loss_sums: Mapping[tuple[str, str], NDArray[np.float64]]
     """By side (test, train) and task, (speakers, folds, seeds), in nats."""
-    confusions: Mapping[tuple[str, str], NDArray[np.float64]]
-    """By side and task, counts, (speakers, folds, seeds, label, predicted)."""
+    clips: Mapping[tuple[str, str], NDArray[np.float64]]
+    """By side and task, how many there are of each label, (speakers, folds, label); the same for all seeds."""
+    hits: Mapping[tuple[str, str], NDArray[np.float64]]
+    """By side and task, how many of them were told right, (speakers, folds, seeds, label)."""
     weights: Mapping[str, NDArray[np.float64]]
     """By task, (folds, seeds), of the epoch that was kept, scaled to sum to 1; NaN where they cannot be."""
 
@@ -46,14 +48,14 @@ class Measured:
         return Measured(
             tuple(seeds),
             {key: array[:, :, chosen] for key, array in self.loss_sums.items()},
-            {key: array[:, :, chosen] for key, array in self.confusions.items()},
+            self.clips,
+            {key: array[:, :, chosen] for key, array in self.hits.items()},
             {task: array[:, chosen] for task, array in self.weights.items()},
         )
 
     def loss(self, side: str, task: str, weights: NDArray[np.float64] | float = 1.0) -> Ratio:
         """The mean loss of a task, times weights, (folds, seeds)."""
-        clips = self.confusions[side, task][:, :, 0].sum(axis=(2, 3))  # the same for all seeds
-        return Ratio(self.loss_sums[side, task] * weights, clips)
+        return Ratio(self.loss_sums[side, task] * weights, self.clips[side, task].sum(axis=2))
 
     def losses(self, side: str, weights: Mapping[str, NDArray[np.float64]] | None = None) -> Quantity:
         """The sum of the tasks' mean losses; with weights, (folds, seeds) each, the paper's joint loss under them."""
@@ -61,12 +63,9 @@ class Measured:
 
     def recall(self, task: str) -> Quantity:
         """The unweighted average recall on the test side, over the labels that occur."""
-        counts = self.confusions["test", task]
-        occurrences = counts[:, :, 0].sum(axis=3)  # (speakers, folds, label)
-        labels = np.flatnonzero(occurrences.sum(axis=(0, 1)))
-        return tuple(
-            Ratio(counts[..., label, label] / len(labels), occurrences[..., label]) for label in labels
-        )
+        clips, hits = self.clips["test", task], self.hits["test", task]
+        labels = np.flatnonzero(clips.sum(axis=(0, 1)))
+        return tuple(Ratio(hits[..., label] / len(labels), clips[..., label]) for label in labels)
 
 
 def gather(weighted: Weighted, results: Mapping[Cell, Result], *, num_folds: int) -> Measured | None:
@@ -80,7 +79,8 @@ def gather(weighted: Weighted, results: Mapping[Cell, Result], *, num_folds: int
     tasks = tasks_of(results.values())
     shape = (len(speakers), num_folds, len(seeds))
     loss_sums = {(side, task): np.zeros(shape) for side in ("test", "train") for task in tasks}
-    confusions = {key: np.zeros(shape + (len(LABELS_BY_TASK[key[1]]),) * 2) for key in loss_sums}
+    clips = {key: np.zeros((*shape[:2], len(LABELS_BY_TASK[key[1]]))) for key in loss_sums}
+    hits = {key: np.zeros((*shape, len(LABELS_BY_TASK[key[1]]))) for key in loss_sums}
     weights = {task: np.zeros(shape[1:]) for task in tasks}
     for fold in range(num_folds):
         for number, seed in enumerate(seeds):
@@ -92,8 +92,10 @@ def gather(weighted: Weighted, results: Mapping[Cell, Result], *, num_folds: int
                     if of_task := result[side]["tasks"].get(task):
                         rows = [speakers[speaker] for speaker in of_task["speakers"]]
                         loss_sums[side, task][rows, fold, number] = of_task["nll_sums"]
-                        confusions[side, task][rows, fold, number] = of_task["confusions"]
-    return Measured(tuple(seeds), loss_sums, confusions, weights)
+                        confusions = np.array(of_task["confusions"])  # (speakers, label, predicted)
+                        clips[side, task][rows, fold] = confusions.sum(axis=2)
+                        hits[side, task][rows, fold, number] = np.diagonal(confusions, axis1=1, axis2=2)
+    return Measured(tuple(seeds), loss_sums, clips, hits, weights)
 
 
 def speakers_of(results: Iterable[Result]) -> list[str]:

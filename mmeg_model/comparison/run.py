@@ -17,6 +17,7 @@ from mmeg_model.comparison.cell import RESULT_FILE, configuration_of, run_cell, 
 from mmeg_model.comparison.grid import Cell, Grid
 from mmeg_model.corpora import read_corpora
 from mmeg_model.corpora.utterance import Utterance
+from mmeg_model.training.checkpoint import differences
 
 
 @dataclass(frozen=True)
@@ -66,17 +67,6 @@ def kept_results(grid: Grid, utterances: Sequence[Utterance]) -> dict[Cell, Mapp
     return kept
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Which values differ, such as `training.num_epochs was 2, is 3`."""
-    was, now = _flat(old), _flat(new)
-    missing = "not there"
-    return [
-        f"{key} was {was.get(key, missing)}, is {now.get(key, missing)}"
-        for key in sorted(was.keys() | now.keys())
-        if was.get(key, missing) != now.get(key, missing)
-    ]
-
-
 def run_grid(grid: Grid, utterances: Sequence[Utterance], kept: Mapping[Cell, Mapping[str, Any]]) -> Outcomes:
     """Train the cells without a result; how far it is goes to stderr.
 
@@ -118,10 +108,3 @@ def run_grid(grid: Grid, utterances: Sequence[Utterance], kept: Mapping[Cell, Ma
     diverged = {cell: result["failed"] for cell, result in results.items() if "failed" in result}
     measured = {cell: result for cell, result in results.items() if cell not in diverged}
     return Outcomes(measured, diverged | accidents)
-
-
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

@@ -93,6 +93,14 @@ def test_seeds_are_paired_over_weightings(make_grid: Callable[..., Grid]):
     assert all(torch.equal(networks[0][name], w) for network in networks for name, w in network.items())
 
 
+@pytest.mark.parametrize("weights", ["imagenet", "resnet50.safetensors"])
+def test_backbone_weights_are_relative_to_the_file(tmp_path: Path, weights: str):
+    training = f'preset = "paper"\nbackbone_weights = "{weights}"'
+    grid = read_grid(written(tmp_path, GRID.replace("num_epochs = 3", training)))
+    expected = weights if weights == "imagenet" else str(tmp_path / weights)
+    assert grid.training.backbone_weights == expected
+
+
 def test_a_weighting_is_hashable():
     weighted = Weighted(name="fixed", label="f", arguments={"weights": [1, 0]})
     assert {weighted: 1}[Weighted(name="fixed", label="f", arguments={"weights": [1, 0]})] == 1

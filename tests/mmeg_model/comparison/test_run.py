@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mmeg_model.comparison.grid import Grid, read_grid
-from mmeg_model.comparison.run import Outcomes, differences, kept_results, read_utterances, run_grid
+from mmeg_model.comparison.run import Outcomes, kept_results, read_utterances, run_grid
 
 GRID = """
 corpora = ["synthetic"]
@@ -150,7 +150,7 @@ def test_results_of_another_configuration_are_refused(
 ):
     grid = copied(done, grid_file, tmp_path, ("num_epochs = 2", "num_epochs = 3"))
     message = (
-        r"uniform-seed0-fold0/result\.json is of another configuration \(training\.num_epochs was 2, is 3\): go "
+        r"uniform-seed0-fold0/result\.json is of another configuration \(training\.num_epochs: 2, now 3\): go "
         "back to it, or choose another output"
     )
     with pytest.raises(ValueError, match=message):
@@ -161,11 +161,6 @@ def test_a_grid_may_grow(done: tuple[Grid, Outcomes], grid_file: Path, tmp_path:
     grid = copied(done, grid_file, tmp_path, ("seeds = 2", "seeds = 3"))
     assert len(kept_results(grid, read_utterances(grid))) == 8
     assert len(grid.cells) == 12
-
-
-def test_differences_are_spelt_out():
-    old, new = {"folds": 4, "training": {"a": 1, "b": 2}}, {"folds": 4, "training": {"a": 1, "c": [3]}}
-    assert differences(old, new) == ["training.b was 2, is not there", "training.c was not there, is [3]"]
 
 
 def test_a_training_that_diverges_is_a_result_and_the_others_go_on(
