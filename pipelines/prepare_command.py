@@ -30,6 +30,7 @@ from pipelines.ending import (
 from pipelines.local_run import LOCAL_RUNNER, new_run_id
 from pipelines.options import num_cores, seconds_up_to, whole_number
 from pipelines.prepare import CorpusPlan, PlanCorpora, WriteShards, request_of, shards_to_write
+from pipelines.progress import ShardProgress, shown
 
 _DESCRIPTION: Final = """\
 Decode corpora once, by the decoder that annotation uses, into shards that training maps into memory: for each
@@ -180,7 +181,9 @@ def _run(readings: Readings, requests: Mapping[Path, str], pool: DecoderPool, *,
         if (plan := CorpusPlan.read(folder)) is not None
         for shard in shards_to_write(folder, reading, plan)
     ]
-    _run_pipeline(shards, WriteShards(pool), pool)
+    progress = ShardProgress(pool.shared(), [shard.file for shard in shards])
+    with shown(progress, label="prepare"):
+        _run_pipeline(shards, WriteShards(pool), pool)
 
 
 def _run_pipeline(elements: Sequence[object], transform: beam.PTransform, pool: DecoderPool) -> None:

@@ -1,9 +1,10 @@
-"""The progress bar of a local run, on standard error."""
+"""The progress bars of local runs, on standard error."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from pathlib import Path
+from typing import Final, Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -20,6 +21,18 @@ from pipelines.find_videos import Found
 
 _REFRESH_SECONDS: Final = 0.2
 _PLAIN_LINE_SECONDS: Final = 30.0
+
+
+class Progressing(Protocol):
+    """How far something is."""
+
+    @property
+    def fraction(self) -> float:
+        """From 0 to 1."""
+
+    @property
+    def text(self) -> str:
+        """Stands beside the bar."""
 
 
 class RunProgress:
@@ -63,14 +76,35 @@ class RunProgress:
         return f"{self._num_videos_done} of {self._num_videos} videos published, {minutes:.1f} min decoded"
 
 
+class ShardProgress:
+    """How far the writing of shards is: a shard counts when it is there."""
+
+    def __init__(self, decoders: Decoders, files: Sequence[Path]) -> None:
+        self._decoders = decoders
+        self._files = files
+
+    @property
+    def _num_written(self) -> int:
+        return sum(file.exists() for file in self._files)
+
+    @property
+    def fraction(self) -> float:
+        return self._num_written / max(len(self._files), 1)
+
+    @property
+    def text(self) -> str:
+        minutes = self._decoders.decoded_ms / 60_000
+        return f"{self._num_written} of {len(self._files)} shards written, {minutes:.1f} min decoded"
+
+
 @contextmanager
-def shown(progress: RunProgress) -> Iterator[None]:
+def shown(progress: Progressing, *, label: str = "annotate") -> Iterator[None]:
     """Show a bar that moves by itself on a terminal, and a line now and then elsewhere."""
     console = Console(stderr=True)
     done = threading.Event()
     if console.is_terminal:
         bar = Progress(
-            TextColumn("annotate"),
+            TextColumn(label),
             BarColumn(),
             TaskProgressColumn(),
             TextColumn("{task.description}"),

@@ -46,7 +46,7 @@ def read_dialogs(folder: Path) -> CorpusReading:
     excluded = Counter[str]()
     for labels in sorted(folder.glob("Session*/dialog/EmoEvaluation/Ses*.txt")):
         session = labels.parents[2]
-        for line in labels.read_text(encoding="utf-8").splitlines():
+        for line in labels.read_text(encoding="utf-8", errors="replace").splitlines():
             if turn := _TURN.match(line):
                 try:
                     utterances.append(_utterance(session, turn))

@@ -1,13 +1,17 @@
 import os
 import shutil
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from makers.iemocap import write_dialog
 from makers.video import Recipe, make_video
+from PIL import Image
 
 import pipelines.prepare
 from mmeg_model.corpora import read_corpora
@@ -18,6 +22,7 @@ from pipelines.cli import main
 from pipelines.prepare import plan_shards
 
 HEADER = "path,speaker,emotion,perceived_gender,recording,start_seconds,end_seconds"
+NAMES = ("mine", "iemocap", "fer2013-faces")
 ROWS = [
     "whole.mp4,ann,anger,female,,,",
     "whole.mp4,bob,neutral,male,part,0.5,1.1",
@@ -31,13 +36,24 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two corpora: one's own, with a broken file and a time behind the end, and a dialog of IEMOCAP's form."""
+    """One's own corpus, with a broken file and a time behind the end, a dialog of IEMOCAP's form, and pictures."""
     data = tmp_path_factory.mktemp("data")
     (data / "mine").mkdir()
     make_video(data / "mine", Recipe("whole.mp4", seconds=1.6, layout="stereo"))
     make_video(data / "mine", Recipe("sound.wav", video=None, audio="pcm_s16le", seconds=1.0))
     (data / "mine" / "broken.mp4").write_bytes(b"no video at all" * 100)
     (data / "mine" / "manifest.csv").write_text("\n".join([HEADER, *ROWS, ""]))
+    content = BytesIO()
+    Image.fromarray(np.arange(48 * 48, dtype=np.uint16).reshape(48, 48).astype(np.uint8)).save(
+        content, "JPEG"
+    )
+    pictures = {
+        "name": ["Training_1", "Training_2", "Training_3"],
+        "emotion": ["fear", "anger", "neutral"],
+        "image_jpeg": [content.getvalue(), content.getvalue(), b"no picture"],
+    }
+    (data / "fer2013-faces").mkdir()
+    pq.write_table(pa.table(pictures), data / "fer2013-faces" / "train.parquet")
     write_dialog(
         data / "iemocap",
         "Ses03F_impro01",
@@ -71,7 +87,7 @@ def prepare(data: Path, output: Path, *names: str) -> int:
 @pytest.fixture(scope="module")
 def prepared(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("prepared")
-    assert prepare(made, output, "mine", "iemocap") == 1
+    assert prepare(made, output, *NAMES) == 1
     return output
 
 
@@ -80,8 +96,8 @@ def files(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_clips_from_shards_equal_clips_from_files(made: Path, prepared: Path, tmp_path: Path):
-    of_files = {u.recording: u for u in read_corpora(made, ["mine", "iemocap"]).utterances}
-    of_shards = read_corpora(prepared, ["mine", "iemocap"]).utterances
+    of_files = {u.recording: u for u in read_corpora(made, NAMES).utterances}
+    of_shards = read_corpora(prepared, NAMES).utterances
 
     assert [u.recording for u in of_shards] == [
         "mine/whole.mp4",
@@ -90,6 +106,7 @@ def test_clips_from_shards_equal_clips_from_files(made: Path, prepared: Path, tm
         "mine/sound.wav",
         "iemocap/Ses03F_impro01_F000",
         "iemocap/Ses03F_impro01_M000",
+        "fer2013/Training_2",
     ]
     for u in of_shards:
         same: Utterance = of_files[u.recording]
@@ -107,14 +124,17 @@ def test_clips_from_shards_equal_clips_from_files(made: Path, prepared: Path, tm
 
 
 def test_what_is_left_out_is_counted_alike(made: Path, prepared: Path):
-    assert read_corpora(made, ["mine", "iemocap"]).excluded == {
+    assert read_corpora(made, NAMES).excluded == {
         "mine: emotion joy outside the four": 1,
         "iemocap: emotion fru outside the four": 1,
+        "fer2013-faces: emotion fear outside the four": 1,
     }
-    assert read_corpora(prepared, ["mine", "iemocap"]).excluded == {
+    assert read_corpora(prepared, NAMES).excluded == {
         "mine: emotion joy outside the four": 1,
         "mine: not decoded": 2,
         "iemocap: emotion fru outside the four": 1,
+        "fer2013-faces: emotion fear outside the four": 1,
+        "fer2013-faces: not decoded": 1,
     }
 
 

@@ -6,7 +6,7 @@ from makers.video import Recipe, make_video
 from mmeg_model.media.decoders import DecoderLimits, Decoders
 from mmeg_model.media.windows import fixed_windows
 from pipelines.find_videos import find_videos
-from pipelines.progress import RunProgress, shown
+from pipelines.progress import RunProgress, ShardProgress, shown
 
 
 @pytest.fixture
@@ -42,6 +42,14 @@ def test_slices_count_by_their_bytes(tmp_path: Path, decoders: Decoders) -> None
     progress.start_slice([b])
     assert progress.fraction == 0.75
     assert progress.text == "1 of 2 videos published, 0.0 min decoded"
+
+
+def test_a_shard_counts_when_it_is_there(tmp_path: Path, decoders: Decoders) -> None:
+    files = [tmp_path / "a.arrow", tmp_path / "b.arrow"]
+    progress = ShardProgress(decoders, files)
+    assert (progress.fraction, progress.text) == (0.0, "0 of 2 shards written, 0.0 min decoded")
+    files[1].touch()
+    assert (progress.fraction, progress.text) == (0.5, "1 of 2 shards written, 0.0 min decoded")
 
 
 def test_where_there_is_no_terminal_nothing_is_drawn(decoders: Decoders, capsys) -> None:
