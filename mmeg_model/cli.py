@@ -68,7 +68,8 @@ def _register_compare(subparsers: "Subparsers") -> None:
         help="joint losses against each other: weightings × seeds × folds, and a page of what came out",
         description="Train a grid of weightings, seeds and folds of left-out speakers as a TOML file says, and write a "
         "page with figures. What is there already is not trained again: an interrupted grid goes on, a finished one is "
-        "only reported. Exit status: 1 if a training failed, 3 if a process was killed.",
+        "only reported. Exit status: 0; 1 if a training failed (the others are reported); 2 if nothing could start; 3 if a "
+        "process was killed or the disk is full: run it again.",
     )
     parser.add_argument(
         "config", type=Path, metavar="CONFIG", help="see mmeg_model/comparison/grid.py for what it holds"
@@ -165,8 +166,10 @@ def _compare(given: argparse.Namespace) -> int:
         kept = kept_results(grid, utterances)
     except (ValueError, OSError) as error:
         return _cannot_start("compare", error)
+    page = grid.output / f"{given.config.stem}.md"
     try:
         outcomes = run_grid(grid, utterances, kept)
+        write_page(page, grid, outcomes)
     except BrokenProcessPool:
         print(
             "mmeg compare: a training's process was killed (out of memory?): what is done stands, run it again with "
@@ -174,8 +177,9 @@ def _compare(given: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 3
-    page = grid.output / f"{given.config.stem}.md"
-    write_page(page, grid, outcomes)
+    except OSError as error:
+        print(f"mmeg compare: {error}", file=sys.stderr)
+        return 3
     print(page)
     return 1 if outcomes.failed else 0
 

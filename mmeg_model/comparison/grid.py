@@ -179,11 +179,17 @@ def read_grid(file: Path, given: Mapping[str, Any] | None = None) -> Grid:
     required = ("data", "corpora", "output", "weightings", "seeds", "folds")
     if missing := [key for key in required if key not in plain]:
         raise ValueError(f"{file}: {', '.join(missing)} must be given")
+    for key in ("corpora", "weightings"):
+        if not isinstance(plain[key], list):
+            raise ValueError(f"{file}: {key} must be a list, got {plain[key]!r}")
     plain["corpora"] = tuple(plain["corpora"])
-    plain["weightings"] = tuple(Weighted.from_plain(entry) for entry in plain["weightings"])
-    plain["seeds"] = _seeds(plain["seeds"])
-    plain["training"] = _training(plain.get("training", {}), file.parent)
-    return Grid(**plain)
+    try:
+        plain["weightings"] = tuple(Weighted.from_plain(entry) for entry in plain["weightings"])
+        plain["seeds"] = _seeds(plain["seeds"])
+        plain["training"] = _training(plain.get("training", {}), file.parent)
+        return Grid(**plain)
+    except TypeError as error:
+        raise ValueError(f"{file}: a value is of a wrong kind: {error}") from error
 
 
 def _seeds(given: int | Sequence[int]) -> tuple[int, ...]:

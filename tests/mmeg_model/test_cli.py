@@ -1,6 +1,7 @@
 import argparse
 import json
 import re
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -86,12 +87,77 @@ def test_a_training_that_ends_early(
     assert re.search(message, capsys.readouterr().err)
 
 
+GRID = """
+corpora = ["synthetic"]
+weightings = ["uniform", { name = "dwa", label = "hot", arguments = { temperature = 1e-300 } }]
+seeds = 1
+folds = 2
+validation_folds = 2
+[training]
+num_epochs = 1
+clips_per_epoch = 4
+batch_size = 4
+sizes = { num_features = 16, video = { channels = [4, 4] } }
+"""
+
+
+def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Weights of inf / inf diverge at the first step: that stands in the page, and the other trainings beside it."""
+    write_corpus(tmp_path / "data" / "synthetic", num_videos=16, seconds=0.4)
+    (tmp_path / "grid.toml").write_text(GRID)
+    where = {"--data": "data", "--output": "out", "--cache": "cache"}
+    command = ["compare", str(tmp_path / "grid.toml"), "--jobs", "1"]
+    for flag, folder in where.items():
+        command += [flag, str(tmp_path / folder)]
+
+    assert run(*command) == 1
+    page = tmp_path / "out" / "grid.md"
+    assert capsys.readouterr().out == f"{page}\n"
+    text = page.read_text(encoding="utf-8")
+    assert "**2 of 4 trainings failed.**" in text
+    assert "| uniform | 2 |" in text
+
+    page.unlink()
+    assert run(*command) == 1  # only reported
+    assert "4 cells, 4 of them there already" in capsys.readouterr().err
+    assert page.read_text(encoding="utf-8") == text
+
+    (tmp_path / "grid.toml").write_text(GRID.replace("num_epochs = 1", "num_epochs = 2"))
+    assert run(*command) == 2
+    assert "training.num_epochs: 1, now 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (BrokenProcessPool("gone"), r"mmeg compare: a training's process was killed .* fewer than 2 --jobs"),
+        (OSError(28, "No space left on device"), r"mmeg compare: .*No space left on device"),
+    ],
+)
+def test_a_comparison_that_ends_early(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    message: str,
+):
+    def ends(*_: object) -> None:
+        raise error
+
+    write_corpus(tmp_path / "synthetic", num_videos=16, seconds=0.4)
+    (tmp_path / "grid.toml").write_text(f'data = "."\noutput = "out"\n{GRID}')
+    monkeypatch.setattr("mmeg_model.comparison.run.run_grid", ends)
+    assert run("compare", str(tmp_path / "grid.toml"), "--jobs", "2") == 3
+    assert re.search(message, capsys.readouterr().err)
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
         (["train", "{0}/missing.toml"], r"mmeg train: .*No such file"),
         (["evaluate", "{0}", "--data", "{0}", "--corpora", "synthetic"], r"mmeg evaluate: .* is no bundle"),
         (["evaluate", str(BUNDLED), "--data", "{0}", "--corpora", "x"], r"mmeg evaluate: unknown corpus 'x'"),
+        (["compare", "{0}/missing.toml"], r"mmeg compare: .*No such file"),
         (["synth", "{0}", "--videos", "0"], r"mmeg synth: num_videos = 0 .* must be at least 1"),
     ],
 )

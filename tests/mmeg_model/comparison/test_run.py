@@ -130,7 +130,7 @@ def test_a_killed_cell_is_trained_to_the_same_end(
     script = Path(__file__).with_name("killed_cell.py")
     died = subprocess.run(
         [sys.executable, script, grid_file, grid.data, tmp_path, grid.cache, cell.name],
-        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
         check=False,
     )
     assert died.returncode == -signal.SIGKILL
