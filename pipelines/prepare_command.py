@@ -209,6 +209,6 @@ def _tell(readings: Readings) -> int:
         num_bytes = sum(path.stat().st_size for path in shards)
         print(
             f"{folder.name}: {len(reading.utterances) - len(failures)} of {len(reading.utterances)} utterances in "
-            f"{len(shards)} shards, {num_bytes / 1e6:.1f} MB: {folder}"
+            f"{len(shards)} shard{'s' * (len(shards) != 1)}, {num_bytes / 1e6:.1f} MB: {folder}"
         )
     return status
