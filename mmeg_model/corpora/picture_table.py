@@ -47,12 +47,12 @@ def _no_row(row: int, num_rows: int) -> MediaError:
     return MediaError("open", "NoSuchRow", f"the table has {num_rows} rows, none with the number {row}")
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=64)
 def _jpegs(path: Path, version: str) -> pa.ChunkedArray:
     return pq.read_table(path, columns=[JPEG_COLUMN])[JPEG_COLUMN]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=64)
 def _line_starts(path: Path, version: str) -> NDArray[np.int64]:
     """Where each line begins, the header's first, and where the last one ends."""
     with path.open("rb") as file:

@@ -129,7 +129,8 @@ def test_frames_are_given_back_at_once_not_when_garbage_is_collected(tmp_path):
     try:
         with path.open("rb") as file:
             clips = list(decode_span(file, probe(file), [(0, 4_000)]))
-        num_alive = sum(isinstance(thing, VideoFrame) for thing in gc.get_objects())
+        # By type alone: isinstance() asks each object for its class, and some of torch's warn at that.
+        num_alive = sum(issubclass(type(thing), VideoFrame) for thing in gc.get_objects())
     finally:
         gc.enable()
     assert clips[0].frames_valid.all()
