@@ -1,19 +1,23 @@
-"""The card and the licence of a bundle, written from what a training found; no figure is put in by hand."""
+"""The card and the licence of a bundle, written from what a training found."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from textwrap import dedent
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from mmeg_model.corpora import CORPORA
-from mmeg_model.corpora.utterance import PICTURE_SUFFIXES, Utterance
+from mmeg_model.corpora import CORPORA, corpus_named
+from mmeg_model.corpora.utterance import Utterance
+from mmeg_model.evaluation.joint_report import JointFigures, as_joint_table
 from mmeg_model.evaluation.report import Figures, as_table
 from mmeg_model.labels import EMOTIONS, GENDERS, LABELS_BY_TASK
 from mmeg_model.training.config import TrainingConfig
 
 CC_BY_NC_SA = "cc-by-nc-sa-4.0"
+TRIED = Path(__file__).with_name("tried.md")
+"""Written by hand: what the recipe was chosen from, and what each gave."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class CardFacts:
     """Of the cross-validation."""
     figures: Sequence[Figures]
     """Of the cross-validation: each speaker judged by a network that was not trained on them."""
+    joint: Sequence[JointFigures]
+    """Of the same, over both tasks."""
     validation_speakers: Sequence[str]
     """Of the network that ships."""
     temperatures: Mapping[str, float]
@@ -39,14 +45,19 @@ class CardFacts:
 
     @property
     def corpora(self) -> list[str]:
-        """Names of the corpora, in the order of `CORPORA`."""
-        there = {u.corpus for u in self.utterances}
-        return [name for name in CORPORA if name in there]
+        """Names of the corpora, in the order of `CORPORA`, one's own behind them."""
+        there = dict.fromkeys(u.corpus for u in self.utterances)
+        return sorted(there, key=[*CORPORA, *there].index)
+
+    @property
+    def known(self) -> list[Utterance]:
+        """Those of whom it is known who speaks."""
+        return [u for u in self.utterances if corpus_named(u.corpus).speakers_known]
 
     @property
     def weights_license(self) -> str | None:
         """The licence that a corpus asks of the weights; None if none does."""
-        return next((asked for name in self.corpora if (asked := CORPORA[name].weights_license)), None)
+        return next((asked for name in self.corpora if (asked := corpus_named(name).weights_license)), None)
 
 
 def card(facts: CardFacts) -> str:
@@ -65,6 +76,10 @@ def card(facts: CardFacts) -> str:
             "## How well it does, and how that is known",
             _how_known(facts),
             as_table(facts.figures),
+            "Both tasks together, over the clips that are labelled for both:",
+            as_joint_table(facts.joint, None),
+            "## What else was tried",
+            TRIED.read_text(encoding="utf-8").strip(),
             "## Limits",
             _limits(facts),
             "## What it must not be used for",
@@ -77,7 +92,7 @@ def card(facts: CardFacts) -> str:
 
 def license_text(facts: CardFacts) -> str:
     """LICENSE of a bundle; the code's is another."""
-    corpora = "\n".join(f"- {CORPORA[name].title}: {CORPORA[name].terms}" for name in facts.corpora)
+    corpora = "\n".join(f"- {corpus_named(name).title}: {corpus_named(name).terms}" for name in facts.corpora)
     if facts.weights_license == CC_BY_NC_SA:
         terms = (
             "The weights (model.safetensors), config.json and this card are under Creative Commons "
@@ -141,19 +156,19 @@ def _corpora_table(facts: CardFacts) -> str:
         emotions = Counter(u.emotion for u in of_corpus if u.emotion)
         genders = Counter(u.perceived_gender for u in of_corpus if u.perceived_gender)
         counts = [", ".join(f"{n} {label}" for label, n in c.most_common()) for c in (emotions, genders)]
-        speakers = len({u.speaker for u in of_corpus})
-        about = CORPORA[name]
+        about = corpus_named(name)
+        speakers = len({u.speaker for u in of_corpus}) if about.speakers_known else "unknown"
         rows.append(
             f"| {about.title} | {len(of_corpus)} | {speakers} | {' | '.join(counts)} | {about.terms} |"
         )
-    num_speakers = len({u.speaker for u in facts.utterances})
+    num_speakers = len({u.speaker for u in facts.known})
     left_out = ", ".join(f"{n} ({reason})" for reason, n in facts.excluded.items()) or "none"
     return "\n".join(
         [
             *rows,
             "",
-            f"{len(facts.utterances)} files of {num_speakers} different speakers (corpora may share some). Files left "
-            f"out: {left_out}. Labels that a file does not have, and modalities that it does not have, are masked "
+            f"{len(facts.utterances)} examples, {len(facts.known)} of them of {num_speakers} known speakers (corpora may share "
+            f"some). Left out: {left_out}. Labels that a file does not have, and modalities that it does not have, are masked "
             "in the loss, never guessed. No recording, nor anything from which one could be restored, is in this "
             "bundle.",
         ]
@@ -161,7 +176,9 @@ def _corpora_table(facts: CardFacts) -> str:
 
 
 def _recipe(facts: CardFacts) -> str:
-    choices = "\n".join(f"- {name}: {value}" for name, value in asdict(facts.config).items() if value != {})
+    choices = "\n".join(
+        f"- {name}: {value}" for name, value in asdict(facts.config).items() if value not in ({}, "")
+    )
     temperatures = ", ".join(f"{task} {value:.2f}" for task, value in facts.temperatures.items())
     return (
         f"{choices}\n\nSounds are changed in speed, level, timbre and noise, pictures in side, framing and light. "
@@ -185,18 +202,28 @@ def _how_known(facts: CardFacts) -> str:
         "for the accuracy, the labels' shares for the NLL. Per speaker: mean and standard deviation of the speakers' "
         "own UAR. NLL: negative log-likelihood in nats; ECE: expected calibration error over ten bins; both after "
         "calibration."
+        + (
+            " Of still pictures it is not known who is in them: the same person may have been on both sides."
+            if len(facts.known) < len(facts.utterances)
+            else ""
+        )
     )
 
 
 def _limits(facts: CardFacts) -> str:
-    num_faces = len({u.speaker for u in facts.utterances if u.path.suffix.lower() in PICTURE_SUFFIXES})
-    languages = sorted({CORPORA[name].language for name in facts.corpora})
+    num_faces = len({u.speaker for u in facts.known if u.has_picture})
+    num_pictures = sum(not corpus_named(u.corpus).speakers_known for u in facts.utterances)
+    languages = sorted(
+        {corpus_named(name).language for name in facts.corpora if corpus_named(name).speakers_known}
+    )
+    pictures = f" and {num_pictures:,} still pictures of people nobody knows" if num_pictures else ""
     return "\n".join(
         [
             "- All speech it knows is acted, the same few sentences over and over. On free speech, with several "
             "people, music or noise, it will do worse than the figures above; how much worse was not measured.",
-            f"- It has seen the faces of {num_faces} people, near, lit and frontal. What it says from the picture "
-            "alone deserves little trust, and hardly any for faces unlike theirs.",
+            f"- Of faces it has seen those of {num_faces} people, near, lit and frontal{pictures}. Their perceived "
+            f"gender it knows from the {num_faces} people alone. What it says from the picture alone (the rows *video*) "
+            "deserves little trust for faces unlike theirs: whose skin, age, head-dress or glasses they lack.",
             f"- Languages: {', '.join(languages)}. No children.",
             f"- {len(EMOTIONS)} emotions and {len(GENDERS)} genders are what its corpora label, not what there is. It "
             "gives one of them to whatever it is shown, a cat or a test card too; low confidence is a hint, no proof.",

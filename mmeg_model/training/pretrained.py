@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from mmeg_model.bundle import save
-from mmeg_model.corpora import CORPORA, read_corpora
+from mmeg_model.corpora import CORPORA, corpus_named, read_corpora
 from mmeg_model.corpora.decoded import default_cache
 from mmeg_model.corpora.utterance import Utterance
+from mmeg_model.evaluation.joint_report import report_joint
 from mmeg_model.evaluation.predictions import Predictions, join, predict
 from mmeg_model.evaluation.report import as_table, report
 from mmeg_model.labels import LABELS_BY_TASK
@@ -23,9 +23,10 @@ from mmeg_model.splits import Split, speaker_folds
 from mmeg_model.training.card import CardFacts, card, license_text
 from mmeg_model.training.config import TrainingConfig
 from mmeg_model.training.loop import Trained, train
+from mmeg_model.training.run import save_bundle
 
 NAME = "mmeg-compact"
-CORPORA_OF_PEOPLE = tuple(name for name in CORPORA if name != "synthetic")
+RECIPE = TrainingConfig()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mmeg_model.training.pretrained", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with a folder for each corpus")
     parser.add_argument(
-        "--corpora", nargs="+", default=CORPORA_OF_PEOPLE, metavar="NAME", help="default: all of people"
+        "--corpora", nargs="+", metavar="NAME", help="default: all of people that there is a folder of"
     )
     parser.add_argument(
         "--output", type=Path, required=True, help="the bundle's folder; replaced if it is there"
@@ -49,15 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=6,
         help="one in so many training-side speakers decides when to stop and how to calibrate",
     )
-    parser.add_argument("--epochs", type=int, default=TrainingConfig.num_epochs)
-    parser.add_argument("--clips-per-epoch", type=int, default=TrainingConfig.clips_per_epoch)
+    parser.add_argument("--epochs", type=int, default=RECIPE.num_epochs)
+    parser.add_argument("--clips-per-epoch", type=int, default=RECIPE.clips_per_epoch)
     parser.add_argument(
         "--jobs", type=int, default=len(os.sched_getaffinity(0)), help="trainings at the same time"
     )
     given = parser.parse_args(arguments)
-    config = TrainingConfig(num_epochs=given.epochs, clips_per_epoch=given.clips_per_epoch)
+    config = replace(RECIPE, num_epochs=given.epochs, clips_per_epoch=given.clips_per_epoch)
 
-    reading = read_corpora(given.data, given.corpora)
+    found = [name for name in CORPORA if name != "synthetic" and (given.data / name).is_dir()]
+    reading = read_corpora(given.data, given.corpora or found)
     print(
         f"{len(reading.utterances)} utterances; left out: {dict(reading.excluded) or 'none'}", file=sys.stderr
     )
@@ -90,11 +92,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         excluded=reading.excluded,
         num_folds=len(folds),
         figures=report(predictions),
-        validation_speakers=sorted({u.speaker for u in shipped_split.test}),
+        joint=report_joint(predictions, None),
+        validation_speakers=sorted(
+            {u.speaker for u in shipped_split.test if corpus_named(u.corpus).speakers_known}
+        ),
         temperatures=trained.temperatures,
         epoch=trained.epoch,
     )
-    _write_bundle(given.output, trained, facts)
+    _write_bundle(given.output, trained, shipped_split, facts)
     print(as_table(facts.figures))
     return 0
 
@@ -112,18 +117,11 @@ def _test_fold(
     }
 
 
-def _write_bundle(folder: Path, trained: Trained, facts: CardFacts) -> None:
+def _write_bundle(folder: Path, trained: Trained, split: Split, facts: CardFacts) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as temporary:
         new = Path(temporary) / "new"
-        save(
-            new,
-            trained.network,
-            name=facts.name,
-            preset=facts.config.preset,
-            sizes=facts.config.sizes,
-            temperatures=trained.temperatures,
-        )
+        save_bundle(new, trained, facts.config, name=facts.name, split=split)
         (new / "README.md").write_text(card(facts), encoding="utf-8")
         (new / "LICENSE").write_text(license_text(facts), encoding="utf-8")
         if folder.exists():

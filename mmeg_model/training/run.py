@@ -26,9 +26,9 @@ from typing import Any, Final, Self
 from accelerate import PartialState
 
 from mmeg_model.bundle import load, save
-from mmeg_model.corpora import read_corpora
+from mmeg_model.corpora import corpus_named, read_corpora
 from mmeg_model.corpora.decoded import default_cache
-from mmeg_model.corpora.utterance import TablePicture, Utterance
+from mmeg_model.corpora.utterance import Utterance
 from mmeg_model.evaluation.command import Evaluation, evaluate_bundle, write_evaluation
 from mmeg_model.nearest import unknown
 from mmeg_model.networks.paper_video import IMAGENET
@@ -206,8 +206,7 @@ def save_bundle(
         sizes=config.sizes,
         temperatures=trained.temperatures,
         joint_loss={"weighting": config.weighting, "weights": trained.weights},
-        # Of pictures in tables nobody is known; they would be named one by one.
         training_speakers={
-            u.speaker for u in (*split.train, *split.held_out) if not isinstance(u.part, TablePicture)
+            u.speaker for u in (*split.train, *split.held_out) if corpus_named(u.corpus).speakers_known
         },
     )
