@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mmeg_model.comparison.analysis import Analysis
+from mmeg_model.comparison.claims import SIGNIFICANT
 from mmeg_model.comparison.estimates import Estimate
 from mmeg_model.comparison.grid import REFERENCE, Cell
 from mmeg_model.comparison.measured import TEST, TRAIN
@@ -30,16 +31,18 @@ def draw_differences(file: Path, analysis: Analysis) -> None:
         panel.axvline(0, color=_GREY, linewidth=1)
         for d in analysis.differences:
             if d.quantity == quantity:
-                _interval(
-                    panel, labels.index(d.weighting), d.estimate, color="C0" if d.adjusted_p >= 0.05 else "C3"
-                )
+                low, high = d.estimate.interval
+                sure = d.adjusted_p < SIGNIFICANT and not low <= 0 <= high
+                _interval(panel, labels.index(d.weighting), d.estimate, color="C3" if sure else "C0")
         panel.set_title(quantity, fontsize=9)
         panel.locator_params(axis="x", nbins=4)
         panel.set_yticks(range(len(labels)), labels, fontsize=8)
         panel.set_ylim(len(labels) - 0.5, -0.5)
     for panel in panels[len(quantities) :]:
         panel.set_axis_off()
-    figure.suptitle(f"difference from {REFERENCE}, 95 %; red: adjusted p < 0.05", fontsize=10)
+    figure.suptitle(
+        f"difference from {REFERENCE}, 95 %; red: 0 is outside and adjusted p < {SIGNIFICANT:g}", fontsize=10
+    )
     figure.savefig(file)
 
 
@@ -48,16 +51,17 @@ def draw_gaps(file: Path, analysis: Analysis) -> None:
     labels = list(analysis.measured)
     figure, panels = _panels(1, len(analysis.tasks), height=0.9 + 0.3 * len(labels), share_y=True)
     for panel, task in zip(panels, analysis.tasks, strict=True):
-        first = panel is panels[0]
         for row, label in enumerate(labels):
+            if not analysis.measured[label].weights[task].any():
+                continue  # not trained for it: far off, it would squeeze the others
             test, train = (analysis.means[label][f"{side}, {task}"] for side in (TEST, TRAIN))
             panel.plot([train.mean, test.mean], [row, row], color=_GREY, linewidth=1)
-            _interval(panel, row - 0.12, train, color="C0", label="training" if first and row == 0 else "")
-            _interval(panel, row + 0.12, test, color="C1", label="test" if first and row == 0 else "")
-        panel.set_title(f"NLL in nats, {task}", fontsize=9)
+            _interval(panel, row - 0.12, train, color="C0")
+            _interval(panel, row + 0.12, test, color="C1")
+        panel.set_title(task, fontsize=9)
         panel.set_yticks(range(len(labels)), labels, fontsize=8)
         panel.set_ylim(len(labels) - 0.5, -0.5)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+    figure.suptitle("NLL in nats on training (blue) and on test speakers (orange), 95 %", fontsize=10)
     figure.savefig(file)
 
 
@@ -111,6 +115,6 @@ def _panels(
     return figure, list(panels.flat)
 
 
-def _interval(panel: Axes, row: float, estimate: Estimate, *, color: str, label: str = "") -> None:
+def _interval(panel: Axes, row: float, estimate: Estimate, *, color: str) -> None:
     panel.plot(estimate.interval, [row, row], color=color, linewidth=2, alpha=0.6)
-    panel.plot([estimate.mean], [row], marker="o", markersize=4, color=color, linestyle="", label=label)
+    panel.plot([estimate.mean], [row], marker="o", markersize=4, color=color)

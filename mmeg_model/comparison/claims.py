@@ -52,12 +52,12 @@ def judge(difference: Difference, *, smallest_effect_nats: float) -> Judgement:
 def judge_claim(
     claim: int, view: str, differences: Sequence[Difference], *, smallest_effect_nats: float
 ) -> Judgement:
-    """Judge a claim against all static weightings together: it holds if it holds against each of them.
+    """Judge a claim against several static weightings together: it holds if it holds against each of them.
 
     Args:
         claim: 0 is about the loss on test speakers, 1 about the gap as well.
         view: `PAPERS_METRIC` or `UNWEIGHTED`.
-        differences: all that the claims rest on.
+        differences: from those weightings, of all that the claims rest on.
         smallest_effect_nats: see `judge`.
     """
     by_static: dict[str, list[str]] = {}
