@@ -84,7 +84,6 @@ def run_cell(grid: Grid, cell: Cell, utterances: Sequence[Utterance]) -> dict[st
         except FloatingPointError as error:
             measured = {"failed": f"diverged: {error}"}
     result = {
-        "format": 1,
         "configuration_sha256": sha256_of(configuration),
         "configuration": configuration,
         "versions": {"mmeg": version("mmeg"), "torch": torch.__version__},
@@ -150,6 +149,7 @@ def _of_task(predictions: Predictions) -> dict[str, Any]:
 
 
 def _sums(measured: Mapping[str, Any], side: str) -> dict[str, float]:
+    """For whoever reads the file; the weights as they stand, where the page scales them to sum to 1."""
     losses = {task: of_task["nll"] for task, of_task in measured[side]["tasks"].items()}
     return {
         "unweighted_sum": sum(losses.values()),
