@@ -16,8 +16,10 @@ def fit_temperature(predictions: Predictions) -> float:
 
     Fit it on speakers that the network was not trained on. A speaker counts once, however many the clips, and a
     log-normal prior about 1 weighs against them: else a few speakers who are all judged right would make the network
-    sure of everybody.
+    sure of everybody. Without a labelled clip there is the prior alone, whose mode is 1.
     """
+    if not len(predictions):
+        return 1.0
     logits = torch.from_numpy(predictions.logits).double()
     labels = torch.from_numpy(predictions.labels)
     num_speakers = len(np.unique(predictions.speakers))

@@ -203,20 +203,21 @@ def train(
             waiting = waited_seconds / trained_seconds
             print(f"{progress}; {rate:.1f} clips/s, waited for clips {waiting:.1%}", file=sys.stderr)
 
-    network.cpu()
     load_weights(network, progress.best["network"], folder / CHECKPOINT)
     validation = predict(network, split.held_out, cache=cache)
     temperatures = {task: fit_temperature(of_task) for task, of_task in validation.items()}
     best = progress.history[progress.best["epoch"] - 1]
     accelerator.end_training()
-    return Trained(network, temperatures, best["epoch"], best["validation"], best["weights"])
+    return Trained(network.cpu(), temperatures, best["epoch"], best["validation"], best["weights"])
 
 
 def balanced_loss(predictions: Predictions) -> float:
     """Negative log-likelihood, the mean over corpora and sets of modalities of their means, in nats.
 
-    So a corpus with many recordings of few speakers does not decide alone.
+    So a corpus with many recordings of few speakers does not decide alone. Of a task without a label it is 0.
     """
+    if not len(predictions):
+        return 0.0
     losses = negative_log_likelihoods(predictions)
     groups = np.char.add(np.char.add(predictions.corpora, " "), predictions.modalities)
     return float(np.mean([losses[groups == group].mean() for group in np.unique(groups)]))

@@ -410,6 +410,16 @@ train(config, split, folder=folder, cache=cache)
             assert other[kind] == pytest.approx(line[kind], abs=1e-4)
 
 
+def test_nobody_on_the_validation_side_has_a_gender(split: Split, clip_cache: Path, tmp_path: Path):
+    without = Split(split.train, tuple(replace(u, perceived_gender=None) for u in split.test))
+    config = TrainingConfig(sizes=TINY, num_epochs=1, clips_per_epoch=8, batch_size=8)
+
+    trained = train(config, without, folder=tmp_path, cache=clip_cache)
+
+    assert trained.validation_losses["gender"] == 0
+    assert trained.temperatures["gender"] == 1
+
+
 def test_balanced_loss_by_hand():
     """Three clips of one corpus lose log 2 each, one of another log 4: the mean of groups, not of clips."""
     predictions = Predictions(
