@@ -28,17 +28,20 @@ class AudioBranch(nn.Module):
         super().__init__()
         self.lags = config.lags
         self.contours = ContourExtractor()
-        num_features = (self.contours.num_spectral + 1) * (2 + len(config.lags)) + 4
-        self.standardise = Standardise(num_features)
+        self.num_features = (self.contours.num_spectral + 1) * (2 + len(config.lags)) + 4
+        self.standardise = Standardise(self.num_features)
         self.project = nn.Sequential(
-            nn.Dropout(config.input_dropout), nn.Linear(num_features, num_outputs), nn.ReLU()
+            nn.Dropout(config.input_dropout), nn.Linear(self.num_features, num_outputs), nn.ReLU()
         )
 
     def forward(self, samples: Tensor, samples_valid: Tensor) -> Tensor:
         """Embed samples, int16 (B, N), where samples_valid, (B, N), to (B, num_outputs)."""
-        with torch.no_grad():
-            features = self.features(samples, samples_valid)
-        return self.project(self.standardise(features, samples_valid.any(dim=1)))
+        present = samples_valid.any(dim=1)  # (B,)
+        features = torch.zeros(len(samples), self.num_features, device=samples.device)
+        if present.any():
+            with torch.no_grad():
+                features[present] = self.features(samples[present], samples_valid[present]).to(features)
+        return self.project(self.standardise(features, present))
 
     def features(self, samples: Tensor, samples_valid: Tensor) -> Tensor:
         """Moments of all contours and how often they are active and voiced, (B, features)."""

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from mmeg_model.networks.audio import Standardise, moments, share_and_changes
+from mmeg_model.networks.audio import AudioBranch, AudioConfig, Standardise, moments, share_and_changes
 
 
 def test_moments_by_hand():
@@ -62,3 +62,24 @@ def test_standardise_does_not_measure_what_is_absent():
     assert layer.measured
     assert layer.shift.item() == 2
     assert layer(x, torch.tensor([True, True, True]))[2].item() == 5
+
+
+def test_rows_without_sound_change_nothing_for_the_others(monkeypatch: pytest.MonkeyPatch):
+    """Nor are contours made of them."""
+    torch.manual_seed(0)
+    branch = AudioBranch(AudioConfig(), 8).eval()
+    samples = torch.randint(-3000, 3000, (3, 6400), dtype=torch.int16)
+    valid = torch.ones(3, 6400, dtype=torch.bool)
+    alone = branch(samples[::2], valid[::2])
+    valid[1] = False
+    looked_at = []
+    extract = branch.contours.forward
+    monkeypatch.setattr(branch.contours, "forward", lambda x, v: looked_at.append(len(x)) or extract(x, v))
+
+    together = branch(samples, valid)
+
+    assert_close(together[::2], alone, rtol=0, atol=1e-6)
+    assert torch.isfinite(together).all()
+    assert looked_at == [2]
+    branch(samples, torch.zeros_like(valid))
+    assert looked_at == [2]
