@@ -38,14 +38,14 @@ def corpus_named(name: str) -> Corpus:
 
 
 def read_corpora(data: Path, names: Sequence[str]) -> CorpusReading:
-    """Read several corpora, each as `read_corpus` does; reasons why files were left out begin with its name.
+    """Read several corpora, each as `read_corpus` does and once; reasons why files were left out begin with its name.
 
     Raises:
         ValueError: as `read_corpus`.
     """
     utterances: list[Utterance] = []
     excluded = Counter[str]()
-    for name in names:
+    for name in dict.fromkeys(names):
         reading = read_corpus(data, name)
         utterances += reading.utterances
         excluded.update({f"{name}: {reason}": number for reason, number in reading.excluded.items()})

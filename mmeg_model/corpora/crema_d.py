@@ -46,11 +46,16 @@ def _perceived_genders(folder: Path) -> dict[str, str | None]:
     file = folder / DEMOGRAPHICS
     if not file.is_file():
         return {}
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        rows = csv.DictReader(lines)
-        if missing := {"ActorID", "Sex"}.difference(rows.fieldnames or ()):
-            raise ValueError(f"{file}, line 1: there is no column {' and no column '.join(sorted(missing))}")
-        return {row["ActorID"]: (row["Sex"] or "").lower() or None for row in rows}
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            rows = csv.DictReader(lines)
+            if missing := {"ActorID", "Sex"}.difference(rows.fieldnames or ()):
+                raise ValueError(
+                    f"{file}, line 1: there is no column {' and no column '.join(sorted(missing))}"
+                )
+            return {row["ActorID"]: (row["Sex"] or "").lower() or None for row in rows}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{file} is no CSV in UTF-8: {error}") from error
 
 
 def _utterance(corpus: str, genders: Mapping[str, str | None], path: Path, match: re.Match[str]) -> Utterance:

@@ -1,6 +1,8 @@
 """An utterance as one clip, decoded once and kept on disk."""
 
+import contextlib
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +23,8 @@ from mmeg_model.media.source import local_version
 from mmeg_model.media.windows import Window
 from mmeg_model.whole import written_whole
 
+_log = logging.getLogger(__name__)
+
 DecodeFile = Callable[[Path, int, int | None, Crop], Clip]
 """Decodes the part of a file from start_ms, a multiple of 40, to end_ms (None: its end)."""
 
@@ -37,7 +41,8 @@ def load_clip(utterance: Utterance, *, cache: Path) -> Clip:
         utterance: what must be decoded from a file is decoded the first time, and again when the file changes.
             Pictures of tables and clips of shards are read where they lie.
         cache: a folder for decoded clips, made if need be; about 0.7 MB for a second of picture, 0.05 MB for one of
-            sound.
+            sound. What is damaged there is decoded again, and what cannot be written, on a full disk for instance,
+            each time.
 
     Raises:
         ValueError: if it cannot be decoded; the message names its file.
@@ -48,16 +53,23 @@ def load_clip(utterance: Utterance, *, cache: Path) -> Clip:
         return _decoded(utterance)
     file = cache / _cache_name(utterance)
     if file.exists():
-        with np.load(file, allow_pickle=False) as kept:
-            arrays = {name: kept[name] for name in kept.files}
-        arrays.setdefault(
-            "frames", np.zeros((len(arrays["frames_valid"]), FRAME_SIZE, FRAME_SIZE, 3), np.uint8)
-        )
-        return Clip(int(arrays.pop("start_ms")), int(arrays.pop("end_ms")), **arrays)
+        with contextlib.suppress(Exception):  # whatever is wrong with it, it is made anew
+            return _kept(file)
     clip = _decoded(utterance)
-    with written_whole(file) as temporary:  # several trainings may share a cache
-        np.savez(temporary, **{n: kept for n, kept in vars(clip).items() if n != "frames" or clip.has_video})
+    try:
+        with written_whole(file) as temporary:  # several trainings may share a cache
+            arrays = {n: array for n, array in vars(clip).items() if n != "frames" or clip.has_video}
+            np.savez(temporary, **arrays)
+    except OSError as error:  # it costs time, but no example
+        _log.warning("decoded clips are not kept, %s cannot be written: %s", cache, error)
     return clip
+
+
+def _kept(file: Path) -> Clip:
+    with file.open("rb") as opened, np.load(opened, allow_pickle=False) as kept:
+        arrays = {name: kept[name] for name in kept.files}
+    arrays.setdefault("frames", np.zeros((len(arrays["frames_valid"]), FRAME_SIZE, FRAME_SIZE, 3), np.uint8))
+    return Clip(int(arrays.pop("start_ms")), int(arrays.pop("end_ms")), **arrays)
 
 
 def decode_utterance(utterance: Utterance, decode: DecodeFile) -> Clip:

@@ -30,7 +30,8 @@ def read_pictures(folder: Path) -> CorpusReading:
     """Read the labels of all pictures; disgust, fear and surprise are left out.
 
     Raises:
-        ValueError: if there is neither a Parquet file nor `fer2013.csv`, one lacks a column, or no picture counts.
+        ValueError: if there is neither a Parquet file nor `fer2013.csv`, one lacks a column or cannot be read, or no
+            picture counts.
     """
     tables = sorted(folder.glob("*.parquet"))
     rows = (
@@ -73,16 +74,19 @@ def _parquet_rows(path: Path) -> Iterator[_Row]:
 def _csv_rows(path: Path) -> Iterator[_Row]:
     if not path.is_file():
         raise ValueError(f"no example of this corpus in {path.parent}: neither *.parquet nor {path.name}")
-    with path.open(newline="", encoding="utf-8") as lines:
-        rows = csv.reader(lines)
-        header = next(rows, [])
-        if header[:2] != ["emotion", "pixels"]:
-            raise ValueError(
-                f"{path}, line 1: the columns must be emotion,pixels,Usage, are {','.join(header)}"
-            )
-        for row, values in enumerate(rows):
-            number = values[0] if values else ""
-            yield path, row, f"row-{row}", _EMOTIONS_BY_NUMBER.get(number, number)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            rows = csv.reader(lines)
+            header = next(rows, [])
+            if header[:2] != ["emotion", "pixels"]:
+                raise ValueError(
+                    f"{path}, line 1: the columns must be emotion,pixels,Usage, are {','.join(header)}"
+                )
+            for row, values in enumerate(rows):
+                number = values[0] if values else ""
+                yield path, row, f"row-{row}", _EMOTIONS_BY_NUMBER.get(number, number)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no CSV in UTF-8: {error}") from error
 
 
 PICTURES: Final = Corpus(

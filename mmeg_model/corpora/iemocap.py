@@ -47,11 +47,12 @@ def read_dialogs(folder: Path) -> CorpusReading:
     for labels in sorted(folder.glob("Session*/dialog/EmoEvaluation/Ses*.txt")):
         session = labels.parents[2]
         for line in labels.read_text(encoding="utf-8", errors="replace").splitlines():
-            if turn := _TURN.match(line):
-                try:
-                    utterances.append(_utterance(session, turn))
-                except ExcludedError as reason:
-                    excluded[str(reason)] += 1
+            if not line.startswith("["):  # no turn
+                continue
+            try:
+                utterances.append(_utterance(session, _TURN.match(line)))
+            except ExcludedError as reason:
+                excluded[str(reason)] += 1
     if not utterances:
         raise ValueError(
             f"no example of this corpus in {folder}: left out were {dict(excluded)}; labels are looked for in "
@@ -60,9 +61,13 @@ def read_dialogs(folder: Path) -> CorpusReading:
     return CorpusReading(tuple(utterances), dict(excluded))
 
 
-def _utterance(session: Path, turn: re.Match[str]) -> Utterance:
+def _utterance(session: Path, turn: re.Match[str] | None) -> Utterance:
+    if turn is None:
+        raise ExcludedError("line of another form")
     emotion = emotion_by_code(_EMOTIONS, turn["emotion"])
     start_ms, end_ms = (round(1000 * float(turn[time])) for time in ("start", "end"))
+    if end_ms <= start_ms:
+        raise ExcludedError("empty time range")
     if end_ms - start_ms > LONGEST_MS:
         raise ExcludedError(f"longer than {LONGEST_MS // 1000} s")
     video = session / "dialog" / "avi" / "DivX" / f"{turn['dialog']}.avi"

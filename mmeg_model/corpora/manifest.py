@@ -7,6 +7,7 @@ another corpus means the same person.
 """
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ def read_manifest(file: Path, *, corpus: str) -> CorpusReading:
     """Read a manifest; rows with a label outside the vocabularies are left out.
 
     Raises:
-        ValueError: naming file and line, if a column is missing or unknown, a file is not there, a time is none or
+        ValueError: naming file and line, if a column is missing, unknown or there twice, a file is not there, a time is none or
             does not fit, or path or speaker is empty; or if no row is an example.
     """
     utterances: list[Utterance] = []
@@ -78,7 +79,8 @@ def _utterance(
     return Utterance(
         path=path,
         corpus=corpus,
-        recording=row.get("recording") or f"{corpus}/{row['path']}",
+        # However its path is spelt, and from whichever corpus, a file is one recording.
+        recording=row.get("recording") or os.path.normpath(Path(corpus, os.path.relpath(path, file.parent))),
         speaker=row["speaker"],
         emotion=emotion,
         perceived_gender=gender,
@@ -112,16 +114,18 @@ def _csv_rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 def _parquet_rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
     try:
+        _check_columns(str(file), pq.read_schema(file).names)
         table = pq.read_table(file)
     except pa.ArrowException as error:
         raise ValueError(f"{file} is no Parquet file that can be read: {error}") from error
-    _check_columns(str(file), table.column_names)
     for number, row in enumerate(table.to_pylist(), start=1):
         yield f"{file}, row {number}", {name: "" if v is None else str(v) for name, v in row.items()}
 
 
 def _check_columns(place: str, columns: Sequence[str]) -> None:
     for name in columns:
+        if columns.count(name) > 1:
+            raise ValueError(f"{place}: there are {columns.count(name)} columns {name}: keep one")
         if name not in (*_REQUIRED, *_OPTIONAL):
             raise ValueError(f"{place}: {unknown('column', name, (*_REQUIRED, *_OPTIONAL))}")
     if missing := [name for name in _REQUIRED if name not in columns]:

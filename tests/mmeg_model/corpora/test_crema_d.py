@@ -59,3 +59,9 @@ def test_a_table_of_other_columns(folder: Path):
     (folder / "VideoDemographics.csv").write_text("Actor,Sex\n1001,Male\n")
     with pytest.raises(ValueError, match=r"VideoDemographics\.csv, line 1: there is no column ActorID"):
         crema_d.read_sounds(folder)
+
+
+def test_a_table_that_is_no_csv(folder: Path):
+    (folder / "VideoDemographics.csv").write_text("ActorID,Sex\n1001," + "x" * 200_000 + "\n")
+    with pytest.raises(ValueError, match=r"VideoDemographics\.csv is no CSV in UTF-8"):
+        crema_d.read_sounds(folder)

@@ -39,6 +39,30 @@ def test_the_second_time_it_comes_from_the_cache(utterance: Utterance, tmp_path:
     assert kept.stat() == before
 
 
+@pytest.mark.parametrize("kept", [b"", b"no archive", b"PK\x03\x04" + bytes(100), None])
+def test_what_is_damaged_in_the_cache_is_decoded_anew(
+    utterance: Utterance, tmp_path: Path, kept: bytes | None
+):
+    first = load_clip(utterance, cache=tmp_path / "cache")
+    (file,) = (tmp_path / "cache").rglob("*.npz")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2] if kept is None else kept)
+
+    second = load_clip(utterance, cache=tmp_path / "cache")
+
+    assert all(np.array_equal(vars(first)[name], vars(second)[name]) for name in vars(first))
+    assert file.read_bytes() == whole
+
+
+def test_a_cache_that_cannot_be_written_costs_no_example(
+    utterance: Utterance, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+
+    assert load_clip(utterance, cache=tmp_path / "cache").has_video
+    assert "decoded clips are not kept" in caplog.text
+
+
 def test_a_changed_file_is_decoded_anew(utterance: Utterance, tmp_path: Path):
     old = load_clip(utterance, cache=tmp_path / "cache")
     other = write_corpus(tmp_path / "other", num_videos=2, seconds=1.2)[1]

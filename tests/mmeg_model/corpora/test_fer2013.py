@@ -133,3 +133,10 @@ def test_what_is_no_parquet(tmp_path: Path):
     (tmp_path / "train.parquet").write_bytes(b"no table" * 10)
     with pytest.raises(ValueError, match=r"train\.parquet is no Parquet file"):
         fer2013.read_pictures(tmp_path)
+
+
+@pytest.mark.parametrize("line", ["0," + "7 " * 100_000, "0,\xff"])
+def test_what_is_no_csv(tmp_path: Path, line: str):
+    (tmp_path / "fer2013.csv").write_text(f"emotion,pixels,Usage\n{line},Training\n", encoding="latin-1")
+    with pytest.raises(ValueError, match=r"fer2013\.csv is no CSV in UTF-8"):
+        fer2013.read_pictures(tmp_path)

@@ -119,6 +119,23 @@ def test_a_changed_sound_is_decoded_anew(tmp_path: Path):
     assert after.samples_valid.sum() < before.samples_valid.sum()
 
 
+def test_lines_that_are_no_turn_in_order_are_counted(tmp_path: Path):
+    odd = [
+        "[1.9600 - 1.0100]\tSes01F_impro01_F001\tneu\t[2.5000, 2.5000, 2.5000]",
+        "[1.0100 - 1.0100]\tSes01F_impro01_F002\tneu\t[2.5000, 2.5000, 2.5000]",
+        "[1.0100 - 1.9600]  Ses01F_impro01_F003  neu  [2.5000, 2.5000, 2.5000]",
+        "[1.0100 - 1.9600]\tSes01F_impro01_F004",
+    ]
+    write_dialog(tmp_path, "Ses01F_impro01", LINES[:1], seconds=2)
+    with (tmp_path / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt").open("a") as labels:
+        labels.write("\n".join(["", *odd]))
+
+    reading = iemocap.read_dialogs(tmp_path)
+
+    assert [u.recording for u in reading.utterances] == ["iemocap/Ses01F_impro01_F000"]
+    assert reading.excluded == {"empty time range": 2, "line of another form": 2}
+
+
 def test_a_turn_without_its_files_is_counted(tmp_path: Path):
     write_dialog(tmp_path, "Ses02F_impro03", [line.replace("01F_impro01", "02F_impro03") for line in LINES[:2]],
                  seconds=1)  # fmt: skip

@@ -9,6 +9,7 @@ from mmeg_model.corpora import corpus_named, read_corpora
 from mmeg_model.corpora.decoded import load_clip
 from mmeg_model.corpora.synthetic import write_corpus
 from mmeg_model.corpora.utterance import Excerpt
+from mmeg_model.splits import LeakError, leave_speakers_out
 
 HEADER = "path,speaker,emotion,perceived_gender"
 
@@ -94,6 +95,7 @@ TIMES = f"{HEADER},start_seconds,end_seconds"
         (HEADER, "a.mp4,,anger,female", "line 2: speaker is empty"),
         (HEADER, "a.mp4,ann,anger", "line 2: there must be as many cells as columns"),
         (HEADER, "a.mp4,ann,anger,female,x", "line 2: there must be as many cells as columns"),
+        (f"{HEADER},speaker", "a.mp4,ann,anger,female,bob", "line 1: there are 2 columns speaker: keep one"),
         (TIMES, "a.mp4,ann,anger,female,soon,2", "line 2: start_seconds 'soon' is no number of seconds"),
         (TIMES, "a.mp4,ann,anger,female,nan,2", "line 2: start_seconds 'nan' is no number of seconds"),
         (TIMES, "a.mp4,ann,anger,female,0,inf", "line 2: end_seconds 'inf' is no number of seconds"),
@@ -105,6 +107,19 @@ def test_what_does_not_fit_is_named_by_file_and_line(folder: Path, header: str, 
     write(folder, line, header=header)
     with pytest.raises(ValueError, match=rf"manifest\.csv, {message}"):
         read_corpora(folder.parent, ["mine"])
+
+
+def test_a_file_is_one_recording_however_its_path_is_spelt(folder: Path):
+    write(folder, "a.mp4,ann,anger,female", "./a.mp4,bob,anger,male", "day 1/../a.mp4,cy,anger,male",
+          f"{folder}/a.mp4,dee,anger,female")  # fmt: skip
+    (folder.parent / "more").mkdir()
+    write(folder.parent / "more", "../mine/a.mp4,eve,anger,female")
+
+    utterances = read_corpora(folder.parent, ["mine", "more"]).utterances
+
+    assert {u.recording for u in utterances} == {"mine/a.mp4"}
+    with pytest.raises(LeakError, match=r"1 recordings are in training and in test: mine/a\.mp4"):
+        leave_speakers_out(utterances, {"eve"})
 
 
 def test_nothing_counts(folder: Path):

@@ -26,6 +26,13 @@ def test_several_corpora_are_read_from_the_folders_of_their_names(tmp_path: Path
     assert reading.excluded == {"emodb-speech: emotion L outside the four": 1}
 
 
+def test_a_corpus_that_is_named_twice_is_read_once(tmp_path: Path):
+    (tmp_path / "emodb-speech").mkdir()
+    (tmp_path / "emodb-speech/03a01Fa.wav").touch()
+
+    assert len(read_corpora(tmp_path, ["emodb-speech", "emodb-speech"]).utterances) == 1
+
+
 def test_unknown_corpus(tmp_path: Path):
     with pytest.raises(ValueError, match="unknown corpus 'emodb': did you mean 'emodb-speech'"):
         read_corpora(tmp_path, ["emodb"])
