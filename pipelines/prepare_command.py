@@ -129,12 +129,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _read(names: Sequence[str], data: Path, output: Path) -> Readings:
     """Read the corpora, and say what of them is left out."""
-    if data.resolve() == output.resolve():
-        raise ValueError(
-            f"--output {output} is --data: shards and a corpus' own files may not lie in one folder"
-        )
     readings = {}
     for name in dict.fromkeys(names):
+        if (output / name).resolve() == (data / name).resolve():  # links are followed
+            raise ValueError(
+                f"{output / name} is {data / name}: shards and a corpus' own files may not lie in one folder"
+            )
         reading = read_corpus(data.resolve(), name)
         if any(isinstance(u.part, ShardClip) for u in reading.utterances):
             raise ValueError(f"{data / name} holds shards: it is prepared already")

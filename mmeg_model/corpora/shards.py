@@ -168,7 +168,7 @@ def read_shard_clip(path: Path, row: int) -> Clip:
     """Copy the clip of a row, counted from 0; other rows are not touched.
 
     Raises:
-        ValueError: if the shard cannot be read, is of another version of the decoder, or has no clip there.
+        ValueError: if the shard cannot be read, is damaged or of another version of the decoder, or has no clip there.
     """
     shard = _shard(path)
     if not 0 <= row < shard.starts[-1]:
@@ -177,6 +177,14 @@ def read_shard_clip(path: Path, row: int) -> Clip:
     values = shard.reader.get_batch(number).slice(row - shard.starts[number], 1)
     if values["error"][0].is_valid:
         raise ValueError(f"{path}, row {row}, holds no clip: {values['error'][0]}")
+    try:
+        return _clip(values)
+    except ValueError as error:
+        raise _damaged(path, error) from error
+
+
+def _clip(values: pa.RecordBatch) -> Clip:
+    """The clip of a batch of one row."""
     start_ms, end_ms = values["start_ms"][0].as_py(), values["end_ms"][0].as_py()
     t = num_frames_between(start_ms, end_ms)
 
@@ -208,9 +216,11 @@ def _shard(path: Path) -> _Shard:
     try:
         return _open_shard(path, local_version(path.stat()))
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}): remove it and run `mmeg prepare` again"
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} cannot be read ({error}): remove it and run `mmeg prepare` again")
 
 
 @lru_cache(maxsize=256)
@@ -233,4 +243,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     reader = _shard(path).reader
     names = [*_IDENTITY, "source", "has_picture", "error"]
     batches = (reader.get_batch(number).select(names) for number in range(reader.num_record_batches))
-    return [row for batch in batches for row in batch.to_pylist()]
+    try:
+        return [row for batch in batches for row in batch.to_pylist()]
+    except UnicodeDecodeError as error:
+        raise _damaged(path, error) from error

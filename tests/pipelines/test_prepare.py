@@ -218,14 +218,18 @@ def test_shards_of_something_else_are_left_alone(
 def test_what_cannot_start_touches_nothing(
     made: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "mine").symlink_to(made / "mine")
     for data, output, name, message in (
         (made, tmp_path / "out", "mime", "mmeg prepare: unknown corpus 'mime': did you mean 'mine'"),
-        (made, made, "mine", f"--output {made} is --data"),
+        (made, made, "mine", f"{made / 'mine'} is {made / 'mine'}: shards and"),
+        (made, tmp_path / "linked", "mine", "shards and a corpus' own files may not lie in one folder"),
         (prepared, tmp_path / "out", "mine", f"{prepared / 'mine'} holds shards: it is prepared already"),
     ):
         assert prepare(data, output, name) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+    assert not list((made / "mine").glob("*.arrow"))
 
 
 def test_a_full_disk_ends_the_run_early(

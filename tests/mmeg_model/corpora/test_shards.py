@@ -135,6 +135,21 @@ def test_a_cut_shard_is_named(folder: Path):
         read_shards(folder)
 
 
+def test_a_damaged_clip_is_named(folder: Path):
+    file = folder / shard_name(0, 2)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:2_000] + bytes(len(whole) - 7_000) + whole[-5_000:])  # from the times on
+    with pytest.raises(ValueError, match=r"shard-00000-of-00002\.arrow cannot be read .*: remove it and run"):
+        shards.read_shard_clip(file, 2)
+
+
+def test_a_damaged_label_is_named(folder: Path):
+    file = folder / shard_name(0, 2)
+    file.write_bytes(file.read_bytes().replace(b"c/0", b"c/\xff"))
+    with pytest.raises(ValueError, match=r"shard-00000-of-00002\.arrow cannot be read .*: remove it and run"):
+        read_shards(folder)
+
+
 def test_a_shard_whose_examples_break_off_is_not_there(tmp_path: Path):
     def examples() -> Iterator[tuple[Utterance, Clip]]:
         yield utterance(0), CLIPS[0]
