@@ -63,6 +63,8 @@ def read_corpus(data: Path, name: str) -> CorpusReading:
     """
     if name in ("", "..") or Path(name).name != name:
         raise ValueError(f"corpus {name!r}: a corpus is named by the folder in {data} that it lies in")
+    if not name.isprintable():  # shards, bundles and figures hold it as text
+        raise ValueError(f"corpus {name!r}: rename its folder, the name must be printable text")
     folder = data / name
     if name not in CORPORA and not _is_own(folder):
         own = (path.name for path in data.iterdir() if _is_own(path)) if data.is_dir() else ()

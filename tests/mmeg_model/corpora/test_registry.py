@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,13 @@ def test_unknown_corpus(tmp_path: Path):
 @pytest.mark.parametrize("name", ["", ".", "..", "../emodb-speech", "/emodb-speech"])
 def test_a_name_is_that_of_a_folder_in_data(tmp_path: Path, name: str):
     with pytest.raises(ValueError, match=r"a corpus is named by the folder in .* that it lies in"):
+        read_corpora(tmp_path, [name])
+
+
+@pytest.mark.parametrize("name", ["a\nb", os.fsdecode(b"\xff")])
+def test_a_name_is_text(tmp_path: Path, name: str):
+    (tmp_path / name).mkdir()
+    with pytest.raises(ValueError, match=r"rename its folder, the name must be printable text"):
         read_corpora(tmp_path, [name])
 
 
