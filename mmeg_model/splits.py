@@ -147,7 +147,7 @@ def speaker_folds(utterances: Sequence[Utterance], num_folds: int, *, seed: int)
     genders: dict[str, str] = {}
     for u in utterances:
         corpora[u.speaker].add(u.corpus)
-        genders[u.speaker] = u.perceived_gender or ""
+        genders[u.speaker] = u.perceived_gender or genders.get(u.speaker, "")
     random.Random(seed).shuffle(speakers)  # noqa: S311
     speakers.sort(key=lambda speaker: (sorted(corpora[speaker]), genders[speaker]))
     return [leave_speakers_out(utterances, set(speakers[fold::num_folds])) for fold in range(num_folds)]

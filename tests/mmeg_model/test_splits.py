@@ -84,6 +84,19 @@ def test_folds_have_like_speakers():
         ]  # fmt: skip
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_an_utterance_without_a_gender_does_not_hide_the_speakers(seed: int):
+    """Four women and four men in four folds: one of each in each."""
+    utterances = [
+        utterance(f"{gender}-{speaker}", number, gender=gender if number == 0 or speaker % 2 else None)
+        for gender in ("female", "male")
+        for speaker in range(4)
+        for number in range(2)
+    ]
+    for fold in speaker_folds(utterances, 4, seed=seed):
+        assert {u.speaker.split("-")[0] for u in fold.test} == {"female", "male"}
+
+
 def test_folds_depend_on_the_seed_alone():
     utterances = [utterance(f"s{s}", 0) for s in range(12)]
     assert speaker_folds(utterances, 3, seed=1) == speaker_folds(utterances, 3, seed=1)
