@@ -94,5 +94,5 @@ PICTURES: Final = Corpus(
     read=read_pictures,
     language="none",
     terms="data of a public contest, pictures found on the web",
-    speakers_known=False,
+    stills=True,
 )

@@ -135,8 +135,8 @@ class Corpus:
     """Of use, as its publisher states them."""
     weights_license: str | None = None
     """The licence, by Hugging Face's short name, that weights trained on it must carry; None: none is asked."""
-    speakers_known: bool = True
-    """Whether `Utterance.speaker` names people; else each example counts as somebody of its own."""
+    stills: bool = False
+    """Whether its examples are single pictures of people nobody knows, each counted as somebody of its own."""
 
 
 class ExcludedError(Exception):

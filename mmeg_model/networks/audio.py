@@ -1,24 +1,29 @@
-"""The sound's branch of `compact`: moments of contours, and one layer on top."""
+"""The sound's branch of `compact`: functionals of contours, and one layer on top."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from mmeg_model.networks.contours import ContourExtractor
 
+_INPUT_SCALE: Final = 0.2
+"""Of standardised features. A step of Adam changes what comes out of a layer in proportion to how many inputs it
+has; with this, a thousand features learn at the rate of the rest (Yang and Hu 2022, arXiv 2203.03466)."""
+
 
 @dataclass(frozen=True)
 class AudioConfig:
     """Sizes of the sound's branch."""
 
-    lags: tuple[int, ...] = (1, 4, 16)
-    """In steps of 20 ms: how far apart the values are whose differences are averaged."""
-    input_dropout: float = 0.2
+    lags: tuple[int, ...] = (1, 2, 4, 8, 16)
+    """In steps of 20 ms: how far apart the values are whose rises and falls are averaged."""
+    input_dropout: float = 0.5
 
 
 class AudioBranch(nn.Module):
-    """Int16 samples -> one vector per clip, from how contours lie, spread and move over the clip.
+    """Int16 samples -> one vector per clip, from how contours lie, spread, drift and move over the clip.
 
     Functionals of low-level descriptors are what classical emotion recognition from speech rests on (Schuller et
     al. 2013, Interspeech: ComParE). With few speakers they generalise better than convolutions did.
@@ -28,70 +33,83 @@ class AudioBranch(nn.Module):
         super().__init__()
         self.lags = config.lags
         self.contours = ContourExtractor()
-        self.num_features = (self.contours.num_spectral + 1) * (2 + len(config.lags)) + 4
-        self.standardise = Standardise(self.num_features)
+        num_contours = self.contours.num_spectral + self.contours.num_vocal
+        num_features = num_contours * (5 + 2 * len(config.lags)) + 4
+        self.standardise = Standardise(num_features)
         self.project = nn.Sequential(
-            nn.Dropout(config.input_dropout), nn.Linear(self.num_features, num_outputs), nn.ReLU()
+            nn.Dropout(config.input_dropout), nn.Linear(num_features, num_outputs), nn.ReLU()
         )
 
     def forward(self, samples: Tensor, samples_valid: Tensor) -> Tensor:
         """Embed samples, int16 (B, N), where samples_valid, (B, N), to (B, num_outputs)."""
-        present = samples_valid.any(dim=1)  # (B,)
-        features = torch.zeros(len(samples), self.num_features, device=samples.device)
-        if present.any():
-            with torch.no_grad():
-                features[present] = self.features(samples[present], samples_valid[present]).to(features)
-        return self.project(self.standardise(features, present))
+        return self.project(_INPUT_SCALE * self.standardise(self.features(samples, samples_valid)))
 
+    def measure(self, samples: Tensor, samples_valid: Tensor) -> None:
+        """Find out how features lie and spread over clips of a corpus, before a training; arguments as of `forward`."""
+        self.standardise.measure(self.features(samples, samples_valid))
+
+    @torch.no_grad()
     def features(self, samples: Tensor, samples_valid: Tensor) -> Tensor:
-        """Moments of all contours and how often they are active and voiced, (B, features)."""
-        contours = self.contours(samples, samples_valid)
-        return torch.cat(
-            [
-                moments(contours.spectrum, contours.active, self.lags),
-                moments(contours.pitch, contours.voiced, self.lags),
-                share_and_changes(contours.active, contours.valid),
-                share_and_changes(contours.voiced, contours.valid),
-            ],
-            dim=1,
-        )
+        """Functionals of all contours and how often they are active and voiced, (B, features)."""
+        # In bfloat16 logarithms of powers would lose what tells voices apart.
+        with torch.autocast(samples.device.type, enabled=False):
+            contours = self.contours(samples, samples_valid)
+            return torch.cat(
+                [
+                    functionals(contours.spectrum, contours.active, self.lags),
+                    functionals(contours.voice, contours.voiced, self.lags),
+                    share_and_changes(contours.active, contours.valid),
+                    share_and_changes(contours.voiced, contours.valid),
+                ],
+                dim=1,
+            )
 
 
 class Standardise(nn.Module):
-    """Shift and scale of each feature: measured on the first batch of the training, trained from then on.
+    """Shift and scale of each feature, as measured over clips of a corpus before a training; nothing is learned.
 
-    Data-dependent initialisation, as the actnorm of Kingma and Dhariwal 2018 (arXiv 1807.03039, section 3.1).
+    A step of the optimiser would be large beside the spread of some features, nothing beside others.
     """
 
-    measured: Tensor
+    shift: Tensor
+    scale: Tensor
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
-        self.shift = nn.Parameter(torch.zeros(num_features))
-        self.scale = nn.Parameter(torch.ones(num_features))
-        self.register_buffer("measured", torch.tensor(False))
+        self.register_buffer("shift", torch.zeros(num_features))
+        self.register_buffer("scale", torch.ones(num_features))
 
-    def forward(self, x: Tensor, present: Tensor) -> Tensor:
-        """Standardise x, (B, features), kept in [-5, 5]; rows that are not present, (B,), are not measured."""
-        if self.training and not self.measured and present.sum() > 1:
-            spread, mean = torch.std_mean(x[present], dim=0)
-            self.shift.data.copy_(mean)
-            self.scale.data.copy_(1 / (spread + 1e-3))
-            self.measured.fill_(True)
+    def measure(self, x: Tensor) -> None:
+        """Take over mean and spread of x, (N, features); N is at least 2."""
+        spread, mean = torch.std_mean(x, dim=0)
+        self.shift.copy_(mean)
+        self.scale.copy_(1 / (spread + 1e-3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardise x, (B, features), kept in [-5, 5]."""
         return ((x - self.shift) * self.scale).clamp(-5, 5)
 
 
-def moments(x: Tensor, where: Tensor, lags: tuple[int, ...]) -> Tensor:
-    """Mean, standard deviation, and mean absolute difference over each lag, of x, (B, C, S), to (B, C (2 + lags)).
+def functionals(x: Tensor, where: Tensor, lags: tuple[int, ...]) -> Tensor:
+    """Where x, (B, C, S), lies, how it spreads, leans, drifts and moves, (B, C (5 + 2 lags)).
 
-    Only steps that where, (B, S), names count, and pairs of two such; without any, 0.
+    Mean, standard deviation, skewness; linear and quadratic trend, in units of x, over time that is standardised
+    too; then, for each lag, the mean rise and the mean fall. Only steps that where, (B, S), names count, and pairs
+    of two such; without any, 0.
     """
     mean = _mean(x, where)  # (B, C)
-    deviation = _mean((x - mean.unsqueeze(-1)).square(), where).sqrt()
-    differences = [
-        _mean((x[..., lag:] - x[..., :-lag]).abs(), where[:, lag:] & where[:, :-lag]) for lag in lags
-    ]
-    return torch.cat([mean, deviation, *differences], dim=1)
+    centred = (x - mean.unsqueeze(-1)).masked_fill(~where.unsqueeze(1), 0)
+    deviation = _mean(centred.square(), where).sqrt()
+    skewness = _mean((centred / (deviation.unsqueeze(-1) + 1e-3)) ** 3, where)
+    time = torch.arange(x.shape[-1], device=x.device).expand(len(x), 1, -1).float()
+    time = time - _mean(time, where).unsqueeze(-1)
+    time = time / (_mean(time.square(), where).sqrt().unsqueeze(-1) + 1e-3)  # (B, 1, S)
+    trends = [_mean(centred * basis, where) for basis in (time, time.square() - 1)]
+    moves = []
+    for lag in lags:
+        difference, both = centred[..., lag:] - centred[..., :-lag], where[:, lag:] & where[:, :-lag]
+        moves += [_mean(difference.clamp(min=0), both), _mean(difference.clamp(max=0), both)]
+    return torch.cat([mean, deviation, skewness, *trends, *moves], dim=1)
 
 
 def share_and_changes(state: Tensor, valid: Tensor) -> Tensor:

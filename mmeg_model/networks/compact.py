@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mmeg_model.clip import SAMPLES_PER_FRAME
 from mmeg_model.labels import LABELS_BY_TASK
 from mmeg_model.networks.audio import AudioBranch, AudioConfig
-from mmeg_model.networks.fusion import GatedFusion
+from mmeg_model.networks.fusion import Evidence
 from mmeg_model.networks.video import VideoBranch, VideoConfig
 
 
@@ -24,31 +24,42 @@ class CompactConfig:
 
 
 class CompactNetwork(nn.Module):
-    """Sound and picture each become a vector; those that are there are fused; one head a task.
+    """Sound and picture each become a vector; what they say of each task, where they are there, adds up.
 
-    Nothing mixes clips of a batch, and what is not valid is masked, not zero-filled and hoped for: a clip's
-    logits depend on neither its neighbours nor padding. A clip without a valid modality gets the biases.
+    Nothing mixes clips of a batch, and what is not valid is never looked at: a clip's logits depend on neither its
+    neighbours nor padding. A clip without a valid modality gets zeros. A modality that no clip of a batch has takes
+    no part in a training step: its weights get no gradient, rather than one of zero.
     """
 
     def __init__(self, config: CompactConfig) -> None:
         super().__init__()
+        num_labels = {task: len(labels) for task, labels in LABELS_BY_TASK.items()}
         self.audio = AudioBranch(config.audio, config.num_features)
         self.video = VideoBranch(config.video, config.num_features)
-        self.fusion = GatedFusion(config.num_features)
-        self.dropout = nn.Dropout(config.dropout)
-        self.heads = nn.ModuleDict(
-            {task: nn.Linear(config.num_features, len(labels)) for task, labels in LABELS_BY_TASK.items()}
+        self.said_by_audio, self.said_by_video = (
+            Evidence(config.num_features, num_labels, config.dropout) for _ in range(2)
         )
 
     def forward(
         self, frames: Tensor, frames_valid: Tensor, samples: Tensor, samples_valid: Tensor
     ) -> dict[str, Tensor]:
         """Logits per task, (B, labels), of a batch as `ClipBatch` holds it."""
-        present = torch.stack(
-            [samples_valid.sum(dim=1) >= SAMPLES_PER_FRAME, frames_valid.any(dim=1)], dim=1
-        )  # (B, 2), as `ClipBatch.has_audio` and `has_video`
-        vectors = torch.stack(
-            [self.audio(samples, samples_valid), self.video(frames, frames_valid)], dim=1
-        )  # (B, 2, D)
-        fused = self.dropout(self.fusion(vectors, present))  # (B, D)
-        return {task: head(fused) for task, head in self.heads.items()}
+        logits = {
+            task: torch.zeros(len(frames), len(labels), device=frames.device)
+            for task, labels in LABELS_BY_TASK.items()
+        }
+        # As `ClipBatch.has_audio` and `has_video`.
+        has_audio, has_video = samples_valid.sum(dim=1) >= SAMPLES_PER_FRAME, frames_valid.any(dim=1)
+        for branch, evidence, present, values, valid in (
+            (self.audio, self.said_by_audio, has_audio, samples, samples_valid),
+            (self.video, self.said_by_video, has_video, frames, frames_valid),
+        ):
+            if present.any():
+                rows = present.nonzero().squeeze(1)
+                for task, said in evidence(branch(values[rows], valid[rows])).items():
+                    logits[task] = logits[task].index_add(0, rows, said.to(logits[task].dtype))
+        return logits
+
+    def measure(self, samples: Tensor, samples_valid: Tensor) -> None:
+        """Find out how features of sound lie and spread, before a training; of at least two clips with sound."""
+        self.audio.measure(samples, samples_valid)

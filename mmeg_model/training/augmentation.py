@@ -1,5 +1,6 @@
 """Clips as they might also have been recorded. On numpy, before padding."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from mmeg_model.clip import FRAME_MS, FRAME_SIZE, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, Clip
 from mmeg_model.modalities import without_audio, without_video
+from mmeg_model.training.face_placement import place
 
 Random = np.random.Generator
 
@@ -49,6 +51,17 @@ def augment(clip: Clip, random: Random) -> Clip:
         frames[frames_valid] = _film_again(clip.frames[frames_valid], random)
         clip = replace(clip, frames=frames, frames_valid=frames_valid)
     return clip
+
+
+def place_faces(pictures: Sequence[Clip], random: Random) -> list[Clip]:
+    """Single pictures of faces as faces somewhere in frames, in grey."""
+    luma = torch.from_numpy(np.stack([clip.frames[0] for clip in pictures]).mean(axis=-1, dtype=np.float32))
+    frames, _ = place(luma, random)
+    grey = frames.byte().numpy()[:, None, :, :, None]  # (N, 1, H, W, 1)
+    return [
+        replace(clip, frames=np.broadcast_to(of_clip, clip.frames.shape))
+        for clip, of_clip in zip(pictures, grey, strict=True)
+    ]
 
 
 def _change_speed(clip: Clip, factor: float) -> Clip:

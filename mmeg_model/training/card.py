@@ -52,7 +52,7 @@ class CardFacts:
     @property
     def known(self) -> list[Utterance]:
         """Those of whom it is known who speaks."""
-        return [u for u in self.utterances if corpus_named(u.corpus).speakers_known]
+        return [u for u in self.utterances if not corpus_named(u.corpus).stills]
 
     @property
     def weights_license(self) -> str | None:
@@ -157,7 +157,7 @@ def _corpora_table(facts: CardFacts) -> str:
         genders = Counter(u.perceived_gender for u in of_corpus if u.perceived_gender)
         counts = [", ".join(f"{n} {label}" for label, n in c.most_common()) for c in (emotions, genders)]
         about = corpus_named(name)
-        speakers = len({u.speaker for u in of_corpus}) if about.speakers_known else "unknown"
+        speakers = len({u.speaker for u in of_corpus}) if not about.stills else "unknown"
         rows.append(
             f"| {about.title} | {len(of_corpus)} | {speakers} | {' | '.join(counts)} | {about.terms} |"
         )
@@ -212,9 +212,9 @@ def _how_known(facts: CardFacts) -> str:
 
 def _limits(facts: CardFacts) -> str:
     num_faces = len({u.speaker for u in facts.known if u.has_picture})
-    num_pictures = sum(not corpus_named(u.corpus).speakers_known for u in facts.utterances)
+    num_pictures = sum(corpus_named(u.corpus).stills for u in facts.utterances)
     languages = sorted(
-        {corpus_named(name).language for name in facts.corpora if corpus_named(name).speakers_known}
+        {corpus_named(name).language for name in facts.corpora if not corpus_named(name).stills}
     )
     pictures = f" and {num_pictures:,} still pictures of people nobody knows" if num_pictures else ""
     return "\n".join(

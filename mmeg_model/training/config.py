@@ -28,6 +28,8 @@ class TrainingConfig:
     num_epochs: int = 14
     clips_per_epoch: int = 1024
     """Drawn with replacement, see `mmeg_model.training.sampling`; rounded up to whole batches."""
+    still_share: float = 0.9
+    """Of the steps are of single pictures, if there are corpora of such beside recordings."""
     batch_size: int = 32
     """Of all processes together."""
     learning_rate: float = 3e-3
@@ -66,6 +68,8 @@ class TrainingConfig:
             raise ValueError(unknown("mixed_precision", self.mixed_precision, PRECISIONS))
         if not 0 <= self.modality_dropout <= 0.5:
             raise ValueError(f"modality_dropout must be in [0, 0.5], got {self.modality_dropout}")
+        if not 0 <= self.still_share < 1:
+            raise ValueError(f"still_share must be in [0, 1), got {self.still_share}")
         if not 0 <= self.augmentation <= 1:
             raise ValueError(f"augmentation must be in [0, 1], got {self.augmentation}")
         if not 0 <= self.average_decay < 1:

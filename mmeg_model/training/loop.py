@@ -18,6 +18,7 @@ from mmeg_model.evaluation.metrics import negative_log_likelihoods
 from mmeg_model.evaluation.predictions import Predictions, predict
 from mmeg_model.joint_loss import UNLABELLED, Weighting, make_weighting, task_losses
 from mmeg_model.labels import LABELS_BY_TASK
+from mmeg_model.networks.compact import CompactNetwork
 from mmeg_model.networks.paper import PaperNetwork
 from mmeg_model.networks.paper_video import load_backbone_weights
 from mmeg_model.networks.presets import build
@@ -25,7 +26,7 @@ from mmeg_model.splits import SpeakerLeakingSplit, Split
 from mmeg_model.training.checkpoint import load_weights
 from mmeg_model.training.config import TrainingConfig
 from mmeg_model.training.progress import CHECKPOINT, Progress
-from mmeg_model.training.sampling import Batch, TrainingBatches, batch_loader
+from mmeg_model.training.sampling import Batch, TrainingBatches, batch_loader, sounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +110,10 @@ def train(
             load_backbone_weights(network.video.backbone, config.backbone_weights)
         except OSError as error:
             raise ValueError(f"backbone weights: {error}") from error
+    if isinstance(network, CompactNetwork):
+        samples, samples_valid = sounds(split.train, config, cache=cache)
+        if len(samples) > 1:
+            network.measure(samples, samples_valid)
     if accelerator.device.type == "cuda":
         network.to(memory_format=torch.channels_last)
     weighting = make_weighting(config.weighting, **config.weighting_arguments)
@@ -138,12 +143,6 @@ def train(
     )
     if (folder / CHECKPOINT).exists():
         progress.load(folder / CHECKPOINT)
-    elif accelerator.num_processes > 1:
-        # What a network measures on its first batch must not be measured on a part of it.
-        whole_batch = _to_device(TrainingBatches(split.train, config, cache=cache)[0], accelerator.device)
-        with torch.no_grad():
-            network.train()(*whole_batch.clips)
-        average.module.load_state_dict(network.state_dict())
     prepared, optimizer = accelerator.prepare(joint_loss, optimizer)
     batches = TrainingBatches(
         split.train,

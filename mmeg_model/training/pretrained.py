@@ -26,7 +26,14 @@ from mmeg_model.training.loop import Trained, train
 from mmeg_model.training.run import save_bundle
 
 NAME = "mmeg-compact"
-RECIPE = TrainingConfig()
+RECIPE = TrainingConfig(
+    num_epochs=7,
+    clips_per_epoch=15_872,
+    still_share=0.87,
+    learning_rate=2e-3,
+    average_decay=0.998,
+)
+"""About 450 steps of recordings and 3,000 of pictures, which cost less."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--validation-folds",
         type=int,
-        default=6,
+        default=9,
         help="one in so many training-side speakers decides when to stop and how to calibrate",
     )
     parser.add_argument("--epochs", type=int, default=RECIPE.num_epochs)
@@ -94,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures=report(predictions),
         joint=report_joint(predictions, None),
         validation_speakers=sorted(
-            {u.speaker for u in shipped_split.test if corpus_named(u.corpus).speakers_known}
+            {u.speaker for u in shipped_split.test if not corpus_named(u.corpus).stills}
         ),
         temperatures=trained.temperatures,
         epoch=trained.epoch,

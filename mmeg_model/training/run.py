@@ -207,6 +207,6 @@ def save_bundle(
         temperatures=trained.temperatures,
         joint_loss={"weighting": config.weighting, "weights": trained.weights},
         training_speakers={
-            u.speaker for u in (*split.train, *split.held_out) if corpus_named(u.corpus).speakers_known
+            u.speaker for u in (*split.train, *split.held_out) if not corpus_named(u.corpus).stills
         },
     )

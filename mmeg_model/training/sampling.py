@@ -1,10 +1,12 @@
 """Which examples a training sees, and in which batches."""
 
+import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -14,12 +16,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmeg_model.bundle import to_tensors
 from mmeg_model.clip import FRAME_RATE_HZ, Clip, pad
+from mmeg_model.corpora import corpus_named
 from mmeg_model.corpora.decoded import load_clip
 from mmeg_model.corpora.utterance import Utterance
 from mmeg_model.joint_loss import UNLABELLED
 from mmeg_model.labels import LABELS_BY_TASK
-from mmeg_model.training.augmentation import augment, crop, drop_modality
+from mmeg_model.modalities import without_video
+from mmeg_model.training.augmentation import Random, augment, crop, drop_modality, place_faces
 from mmeg_model.training.config import TrainingConfig
+
+NUM_SOUNDS: Final = 256
 
 
 class Batch(NamedTuple):
@@ -33,6 +39,9 @@ class Batch(NamedTuple):
 
 class TrainingBatches(Dataset[Batch]):
     """The batch of each step of a training, a function of configuration and step alone.
+
+    A batch is of recordings or of stills (single pictures, if a corpus of such is among the utterances): a mean
+    over both would let the kind with more labels for a task drown the other.
 
     So it does not matter which worker makes it, in which order, or whether the training was interrupted before.
     The clips of a step are dealt out to the processes: what they take together does not depend on their number.
@@ -53,8 +62,11 @@ class TrainingBatches(Dataset[Batch]):
         self.cache = cache
         self.process = process
         self.num_processes = num_processes
-        self.cumulative = sampling_weights(utterances).cumsum()
+        stills = [u for u in utterances if corpus_named(u.corpus).stills]
+        recordings = [u for u in utterances if not corpus_named(u.corpus).stills]
+        self.recordings, self.stills = _Drawn(recordings), _Drawn(stills)
         self.told: set[Path] = set()
+        self.kept: dict[Utterance, Clip] = {}
 
     def __len__(self) -> int:
         return self.config.num_epochs * self.config.steps_per_epoch
@@ -65,34 +77,85 @@ class TrainingBatches(Dataset[Batch]):
         Raises:
             ValueError: if ten utterances, drawn one after the other, cannot be decoded.
         """
-        drawn = [
-            self._example(step * self.config.batch_size + place)
-            for place in range(self.process, self.config.batch_size, self.num_processes)
-        ]
+        share = self.config.still_share if self.recordings and self.stills else float(not self.recordings)
+        if math.floor((step + 1) * share) > math.floor(step * share):  # evenly over the training
+            drawn = [self._draw(self.stills, random) for random in self._randoms(step)]
+            # All at once, a hundred times as fast; those of other processes too, so that theirs are the same.
+            placed = place_faces([clip for clip, _ in drawn], np.random.default_rng([self.config.seed, step]))
+            drawn = [(clip, utterance) for clip, (_, utterance) in zip(placed, drawn, strict=True)]
+            drawn = drawn[self.process :: self.num_processes]
+        else:
+            randoms = self._randoms(step)[self.process :: self.num_processes]
+            drawn = [self._recording(random) for random in randoms]
         clips = to_tensors(pad([clip for clip, _ in drawn]), torch.device("cpu"))
         return Batch(clips, label_tensors([utterance for _, utterance in drawn]))
 
-    def _example(self, number: int) -> tuple[Clip, Utterance]:
-        """The example of that number, counted through the whole training."""
-        config = self.config
-        random = np.random.default_rng([config.seed, number])
+    def _randoms(self, step: int) -> list[Random]:
+        """Of each example of a step: counted through the whole training."""
+        first = step * self.config.batch_size
+        return [
+            np.random.default_rng([self.config.seed, number])
+            for number in range(first, first + self.config.batch_size)
+        ]
+
+    def _recording(self, random: Random) -> tuple[Clip, Utterance]:
+        clip, utterance = self._draw(self.recordings, random)
+        clip = crop(clip, round(self.config.crop_seconds * FRAME_RATE_HZ), random)
+        clip = drop_modality(clip, self.config.modality_dropout, random)
+        return augment(clip, random) if random.random() < self.config.augmentation else clip, utterance
+
+    def _draw(self, drawn_from: "_Drawn", random: Random) -> tuple[Clip, Utterance]:
         for _ in range(10):
-            drawn = int(np.searchsorted(self.cumulative[:-1], random.random(), side="right"))
-            utterance = self.utterances[drawn]
+            utterance = drawn_from.draw(random)
             try:
-                clip = load_clip(utterance, cache=self.cache)
-                break
+                return self._load(utterance), utterance
             except (ValueError, OSError) as error:
                 if utterance.path not in self.told:
                     print(f"left out, another is drawn instead: {error}", file=sys.stderr)
                     self.told.add(utterance.path)
-        else:
-            raise ValueError(
-                "ten utterances one after the other cannot be decoded; those tried are named above"
-            )
-        clip = crop(clip, round(config.crop_seconds * FRAME_RATE_HZ), random)
-        clip = drop_modality(clip, config.modality_dropout, random)
-        return augment(clip, random) if random.random() < config.augmentation else clip, utterance
+        raise ValueError("ten utterances one after the other cannot be decoded; those tried are named above")
+
+    def _load(self, utterance: Utterance) -> Clip:
+        if not corpus_named(utterance.corpus).stills:
+            return load_clip(utterance, cache=self.cache)
+        if utterance not in self.kept:  # 28 kB each, drawn several times
+            self.kept[utterance] = load_clip(utterance, cache=self.cache)
+        return self.kept[utterance]
+
+
+class _Drawn:
+    """Utterances to draw from."""
+
+    def __init__(self, utterances: Sequence[Utterance]) -> None:
+        self.utterances = utterances
+        self.cumulative = sampling_weights(utterances).cumsum()
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def draw(self, random: Random) -> Utterance:
+        return self.utterances[int(np.searchsorted(self.cumulative[:-1], random.random(), side="right"))]
+
+
+def sounds(utterances: Sequence[Utterance], config: TrainingConfig, *, cache: Path) -> tuple[Tensor, Tensor]:
+    """Samples of recordings as they are, (N, T), and which of them are valid; at most `NUM_SOUNDS`, drawn by chance.
+
+    Who cannot be decoded is passed over.
+    """
+    recordings = [u for u in utterances if not corpus_named(u.corpus).stills]
+    random = np.random.default_rng(config.seed)
+    clips: list[Clip] = []
+    for number in random.permutation(len(recordings)):
+        if len(clips) == NUM_SOUNDS:
+            break
+        with suppress(ValueError, OSError):
+            clip = load_clip(recordings[number], cache=cache)
+            if clip.has_audio:
+                clips.append(without_video(crop(clip, round(config.crop_seconds * FRAME_RATE_HZ), random)))
+    if not clips:
+        return torch.zeros(0, 0, dtype=torch.int16), torch.zeros(0, 0, dtype=torch.bool)
+    batch = pad(clips)
+    return torch.from_numpy(batch.samples), torch.from_numpy(batch.samples_valid)
 
 
 def batch_loader(batches: TrainingBatches, *, first_step: int, num_workers: int) -> DataLoader[Batch]:
@@ -112,14 +175,15 @@ def batch_loader(batches: TrainingBatches, *, first_step: int, num_workers: int)
 def sampling_weights(utterances: Sequence[Utterance]) -> NDArray[np.float64]:
     """How often each utterance is drawn, summing to 1.
 
-    Corpora are drawn in proportion to the square root of their size, the emotions and perceived genders of a
-    corpus equally often.
+    Corpora are drawn in proportion to their number of speakers (those of stills to that of the pictures), the
+    emotions and perceived genders of a corpus equally often.
     """
     cells = [(u.corpus, u.emotion, u.perceived_gender) for u in utterances]
-    cell_sizes, corpus_sizes = Counter(cells), Counter(u.corpus for u in utterances)
+    cell_sizes = Counter(cells)
     cells_of_corpus = Counter(corpus for corpus, *_ in cell_sizes)
+    num_speakers = Counter(corpus for corpus, _ in {(u.corpus, u.speaker) for u in utterances})
     weights = np.array(
-        [corpus_sizes[cell[0]] ** 0.5 / cells_of_corpus[cell[0]] / cell_sizes[cell] for cell in cells]
+        [num_speakers[cell[0]] / cells_of_corpus[cell[0]] / cell_sizes[cell] for cell in cells]
     )
     return weights / weights.sum()
 

@@ -164,3 +164,38 @@ def test_gradients_stay_finite(clip: Clip):
     gradients = [weights.grad for weights in network.parameters()]
     assert all(torch.isfinite(gradient).all() for gradient in gradients if gradient is not None)
     assert any(gradient.abs().max() > 0 for gradient in gradients if gradient is not None)
+
+
+def test_what_both_say_is_the_sum_of_what_each_says(network: torch.nn.Module):
+    both = noise_clip(30, 8)
+    audio = with_valid(both, np.zeros(30, np.bool_), both.samples_valid)
+    video = with_valid(both, both.frames_valid, np.zeros(len(both.samples), np.bool_))
+    nothing = silent(30, audio=False, video=False)
+    with torch.inference_mode():
+        logits = network(*to_tensors(pad([both, audio, video, nothing]), CPU))
+    for of_both, of_audio, of_video, of_nothing in logits.values():
+        assert torch.allclose(of_both, of_audio + of_video, atol=1e-5)
+        assert not of_nothing.any()
+
+
+@pytest.mark.parametrize(("missing", "kept"), [("audio", "video"), ("video", "audio")])
+def test_a_modality_that_nobody_has_gets_no_gradient(missing: str, kept: str):
+    clip = noise_clip(9, 1)
+    audio, video = missing != "audio", missing != "video"
+    without = with_valid(clip, np.full(9, video), np.full(9 * SAMPLES_PER_FRAME, audio))
+    network = build("compact").train()
+    sum(of_task.sum() for of_task in network(*to_tensors(pad([without]), CPU)).values()).backward()
+    gradients = {name: weights.grad is not None for name, weights in network.named_parameters()}
+    assert not any(there for name, there in gradients.items() if missing in name)
+    assert any(there for name, there in gradients.items() if kept in name)
+
+
+def test_measuring_makes_features_alike(network: torch.nn.Module):
+    torch.manual_seed(0)
+    measured = build("compact")
+    batch = pad([noise_clip(30, seed) for seed in range(6)])
+    samples, valid = torch.from_numpy(batch.samples), torch.from_numpy(batch.samples_valid)
+    measured.measure(samples, valid)
+    features = measured.audio.standardise(measured.audio.features(samples, valid))
+    assert features.mean(dim=0).abs().max() < 0.01
+    assert features.std(dim=0).median() > 0.8

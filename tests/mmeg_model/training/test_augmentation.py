@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from mmeg_model.clip import FRAME_MS, FRAME_SIZE, SAMPLES_PER_FRAME, Clip
 from mmeg_model.modalities import by_modalities, without_audio, without_video
-from mmeg_model.training.augmentation import augment, crop, drop_modality
+from mmeg_model.training.augmentation import augment, crop, drop_modality, place_faces
 
 
 def numbered(num_frames: int) -> Clip:
@@ -114,3 +114,13 @@ def test_pictures_are_mirrored_half_of_the_time():
         frame = changed.frames[changed.frames_valid][0].astype(int)
         mirrored.append(frame[:, 0].sum() > frame[:, -1].sum())
     assert 15 < sum(mirrored) < 45
+
+
+def test_pictures_become_faces_in_frames():
+    """The same picture 40 times: no two are placed alike, and all stay grey."""
+    picture = without_audio(tone(1))
+    placed = place_faces([picture] * 40, np.random.default_rng(0))
+
+    assert all(clip.frames.shape == picture.frames.shape and clip.has_video for clip in placed)
+    assert all((clip.frames == clip.frames[..., :1]).all() for clip in placed)
+    assert len({clip.frames.tobytes() for clip in placed}) == 40

@@ -4,29 +4,37 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmeg_model.corpora.fer2013 import read_pictures
 from mmeg_model.corpora.synthetic import read_manifest, write_corpus
 from mmeg_model.corpora.utterance import Utterance
+from mmeg_model.joint_loss import UNLABELLED
 from mmeg_model.training.config import TrainingConfig
-from mmeg_model.training.sampling import Batch, TrainingBatches, label_tensors, sampling_weights
+from mmeg_model.training.sampling import Batch, TrainingBatches, label_tensors, sampling_weights, sounds
 
 
-def utterances(corpus: str, emotion: str | None, number: int) -> list[Utterance]:
+def utterances(corpus: str, emotion: str | None, number: int, speaker: str = "s") -> list[Utterance]:
     return [
-        Utterance(Path(f"{corpus}/{emotion}/{n}"), corpus, f"{corpus}/{emotion}/{n}", "s", emotion, "female")
+        Utterance(
+            Path(f"{corpus}/{emotion}/{n}"), corpus, f"{corpus}/{emotion}/{n}", speaker, emotion, "female"
+        )
         for n in range(number)
     ]
 
 
 def test_sampling_weights_by_hand():
-    """Corpora of 4 and 16 are drawn 2 : 4; within the second, 1 and 15 of two emotions equally often."""
-    drawn = [*utterances("x", "anger", 4), *utterances("y", "anger", 1), *utterances("y", None, 15)]
-
+    """Corpora of one and of three speakers are drawn 1 : 3; within the second, 2 and 30 of two emotions alike."""
+    drawn = [
+        *utterances("x", "anger", 4),
+        *utterances("y", "anger", 2),
+        *utterances("y", None, 15, "t"),
+        *utterances("y", None, 15, "u"),
+    ]
     weights = sampling_weights(drawn)
 
     assert weights.sum() == pytest.approx(1)
-    assert weights[:4] == pytest.approx([1 / 3 / 4] * 4)
-    assert weights[4] == pytest.approx(1 / 3)
-    assert weights[5:] == pytest.approx([1 / 3 / 15] * 15)
+    assert weights[:4] == pytest.approx([1 / 4 / 4] * 4)
+    assert weights[4:6] == pytest.approx([3 / 4 / 2 / 2] * 2)
+    assert weights[6:] == pytest.approx([3 / 4 / 2 / 30] * 30)
 
 
 def test_label_tensors():
@@ -87,10 +95,61 @@ def test_processes_share_a_batch(corpus: Path, tmp_path: Path):
             assert torch.equal(array, of_whole[process::3, : array.shape[1]])  # padded to its own longest
 
 
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of stills as FER2013 is published: twelve grey ramps, three of each emotion."""
+    folder = tmp_path_factory.mktemp("fer2013")
+    pixels = " ".join(str(n % 256) for n in range(48 * 48))
+    rows = [f"{number},{pixels},Training" for number in (0, 3, 4, 6) for _ in range(3)]
+    (folder / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *rows, ""]))
+    return folder
+
+
+def test_a_batch_is_of_recordings_or_of_stills(corpus: Path, pictures: Path, tmp_path: Path):
+    """Three in four, and evenly; stills are labelled for emotion alone, and are put as faces into frames."""
+    examples = [*read_manifest(corpus).utterances, *read_pictures(pictures).utterances]
+    config = TrainingConfig(num_epochs=2, clips_per_epoch=16, batch_size=4, still_share=0.75)
+    batches = TrainingBatches(examples, config, cache=tmp_path)
+
+    of_stills = []
+    for step in range(len(batches)):
+        (frames, frames_valid, _, samples_valid), labels = batches[step]
+        stills = frames.shape[1] == 1
+        of_stills.append(stills)
+        assert samples_valid.any().item() is not stills
+        assert (labels["gender"] == UNLABELLED).all().item() is stills
+        assert (labels["emotion"] != UNLABELLED).all()
+        if stills:
+            assert frames_valid.all()
+            assert not torch.equal(frames[0], frames[1])  # the same picture in other places
+    assert of_stills == [False, True, True, True] * 2
+
+
+def test_stills_alone(pictures: Path, tmp_path: Path):
+    config = TrainingConfig(num_epochs=1, clips_per_epoch=8, batch_size=4)
+    examples = read_pictures(pictures).utterances
+    batches = TrainingBatches(examples, config, cache=tmp_path)
+    assert all(batches[step].clips[0].shape == (4, 1, 96, 96, 3) for step in range(2))
+    assert len(sounds(examples, config, cache=tmp_path)[0]) == 0
+
+
+def test_sounds_are_of_recordings_as_they_are(corpus: Path, pictures: Path, tmp_path: Path):
+    recordings = read_manifest(corpus).utterances
+    broken = replace(recordings[0], path=tmp_path / "none.mp4")
+    examples = [*recordings[1:], broken, *read_pictures(pictures).utterances]
+    config = TrainingConfig(crop_seconds=0.4)
+
+    samples, valid = sounds(examples, config, cache=tmp_path)
+
+    assert samples.shape == valid.shape == (len(recordings) - 1, 6400)
+    assert valid.all()
+    assert torch.equal(sounds(examples, config, cache=tmp_path)[0], samples)
+
+
 def test_draws_follow_the_weights(corpus: Path, tmp_path: Path):
-    """3,000 draws of four examples, two of which are a corpus of their own: within four standard errors."""
+    """3,000 draws of four examples of one speaker, one a corpus of its own: within four standard errors."""
     examples = [
-        replace(u, corpus="a" if n < 2 else "b") for n, u in enumerate(read_manifest(corpus).utterances[:4])
+        replace(u, corpus="a" if n < 1 else "b") for n, u in enumerate(read_manifest(corpus).utterances[:4])
     ]
     config = TrainingConfig(clips_per_epoch=3000, batch_size=3000, crop_seconds=0.04, augmentation=0.0)
     weights = sampling_weights(examples)
