@@ -199,8 +199,17 @@ def splits_by_name(
 
     Raises:
         LeakError: if somebody, or a recording, would be on two sides.
-        ValueError: if the name is unknown (the message says which are near), or what it needs is not given.
+        ValueError: if the name is unknown (the message says which are near), or what it needs is not given, or
+            what is given it has no use for.
     """
+    if name not in SPLITS:
+        raise ValueError(unknown("split", name, SPLITS))
+    if num_folds is not None and name != "speaker-folds":
+        raise ValueError(f"{name} takes no num_folds, got {num_folds}: that is of speaker-folds")
+    if speakers and name != "leave-speakers-out":
+        raise ValueError(
+            f"{name} takes no speakers, got {_listed(sorted(speakers))}: they are of leave-speakers-out"
+        )
     if name == "leave-speakers-out" and speakers:
         return [leave_speakers_out(utterances, speakers)]
     if name == "leave-one-session-out":
@@ -209,8 +218,4 @@ def splits_by_name(
         return speaker_folds(utterances, num_folds, seed=seed)
     if name == "paper-random":
         return [paper_random(utterances, seed=seed)]
-    if name in SPLITS:
-        raise ValueError(
-            f"{name} needs {'num_folds' if name == 'speaker-folds' else 'speakers to leave out'}"
-        )
-    raise ValueError(unknown("split", name, SPLITS))
+    raise ValueError(f"{name} needs {'num_folds' if name == 'speaker-folds' else 'speakers to leave out'}")

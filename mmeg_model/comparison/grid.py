@@ -17,18 +17,17 @@ num_epochs = 10
 
 import os
 import re
-import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
 from mmeg_model.corpora.decoded import default_cache
 from mmeg_model.joint_loss import make_weighting
 from mmeg_model.labels import LABELS_BY_TASK
-from mmeg_model.nearest import unknown
-from mmeg_model.networks.paper_video import IMAGENET
 from mmeg_model.networks.presets import build
+from mmeg_model.plain_values import from_plain, read_toml
+from mmeg_model.ranges import require_at_least, require_positive
 from mmeg_model.training.config import TrainingConfig
 
 REFERENCE: Final = "uniform"
@@ -55,15 +54,19 @@ class Weighted:
 
     @classmethod
     def from_plain(cls, plain: str | Mapping[str, Any]) -> Self:
-        """Make one from a name or a table, as TOML gives them."""
-        table = {"name": plain} if isinstance(plain, str) else dict(plain)
-        known = [of_entry.name for of_entry in fields(cls)]
-        for key in table:
-            if key not in known:
-                raise ValueError(unknown("key of a weighting", key, known))
+        """Make one from a name or a table, as TOML gives them.
+
+        Raises:
+            ValueError: if it is none of the two, a key is unknown (the message says which are near), a value is of
+                another type, or the weighting cannot be made.
+        """
+        if not isinstance(plain, str | Mapping):
+            raise ValueError(f"a weighting must be a name or a table, got {plain!r}")
+        table = {"name": plain} if isinstance(plain, str) else plain
         if "name" not in table:
             raise ValueError(f"a weighting must have a name, got {table}")
-        return cls(**{"label": table["name"], **table})
+        values = {"name": table["name"], "label": table["name"], **table}
+        return from_plain(cls, values, table="weightings", kind="key of a weighting")
 
     @property
     def single_task(self) -> str | None:
@@ -102,12 +105,10 @@ class Grid:
     """Trainings at the same time, each in one thread."""
 
     def __post_init__(self) -> None:
-        for name in ("train_clips", "smallest_effect_nats", "jobs"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("folds", "validation_folds"):
-            if getattr(self, name) < 2:
-                raise ValueError(f"{name} must be at least 2, got {getattr(self, name)}")
+        if not self.corpora:
+            raise ValueError("corpora must not be empty")
+        require_positive(self, "train_clips", "smallest_effect_nats", "jobs")
+        require_at_least(2, self, "folds", "validation_folds")
         labels = [weighted.label for weighted in self.weightings]
         for name, values in (("labels of weightings", labels), ("seeds", self.seeds)):
             if not values or len(set(values)) < len(values):
@@ -118,6 +119,9 @@ class Grid:
                 "are against it"
             )
         build(self.training.preset, self.training.sizes)
+        for weighted in self.weightings:
+            for seed in self.seeds:
+                self.training_of(Cell(weighted, seed, fold=0))
 
     @property
     def cells(self) -> "list[Cell]":
@@ -163,43 +167,23 @@ def read_grid(file: Path, given: Mapping[str, Any] | None = None) -> Grid:
 
     Raises:
         ValueError: if it is not TOML, a key, weighting or preset is unknown (the message says which are near), a
-            key is missing, or a value is outside its range.
+            key is missing, or a value is of another type or outside its range.
     """
+    plain = read_toml(file) | dict(given or {})
     try:
-        plain = tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{file} is no TOML: {error}") from error
-    known = [of_grid.name for of_grid in fields(Grid)]
-    for key in plain:
-        if key not in known:
-            raise ValueError(f"{file}: {unknown('key', key, known)}")
-    for key in {"data", "output", "cache"} & plain.keys():
-        plain[key] = file.parent / plain[key]
-    plain |= given or {}
-    required = ("data", "corpora", "output", "weightings", "seeds", "folds")
-    if missing := [key for key in required if key not in plain]:
-        raise ValueError(f"{file}: {', '.join(missing)} must be given")
-    for key in ("corpora", "weightings"):
-        if not isinstance(plain[key], list):
-            raise ValueError(f"{file}: {key} must be a list, got {plain[key]!r}")
-    plain["corpora"] = tuple(plain["corpora"])
-    try:
-        plain["weightings"] = tuple(Weighted.from_plain(entry) for entry in plain["weightings"])
-        plain["seeds"] = _seeds(plain["seeds"])
+        if isinstance(plain.get("weightings"), list):
+            plain["weightings"] = tuple(Weighted.from_plain(entry) for entry in plain["weightings"])
+        if isinstance(seeds := plain.get("seeds"), int) and not isinstance(seeds, bool):
+            plain["seeds"] = tuple(range(seeds))
         plain["training"] = _training(plain.get("training", {}), file.parent)
-        return Grid(**plain)
-    except TypeError as error:
-        raise ValueError(f"{file}: a value is of a wrong kind: {error}") from error
+        return from_plain(Grid, plain, kind="key", folder=file.parent)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
-def _seeds(given: int | Sequence[int]) -> tuple[int, ...]:
-    return tuple(range(given)) if isinstance(given, int) else tuple(given)
-
-
-def _training(values: dict[str, Any], folder: Path) -> TrainingConfig:
+def _training(values: Mapping[str, Any], folder: Path) -> TrainingConfig:
+    training = TrainingConfig.from_plain(values, folder=folder)
     for name in ("weighting", "weighting_arguments", "seed"):
         if name in values:
             raise ValueError(f"{name} is the grid's to choose: take it out of [training]")
-    if (weights := values.get("backbone_weights", IMAGENET)) != IMAGENET:
-        values = {**values, "backbone_weights": str(folder / weights)}
-    return TrainingConfig.from_plain(values)
+    return training

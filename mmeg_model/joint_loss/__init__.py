@@ -1,9 +1,8 @@
 """Joint losses: one weighting a file, one protocol."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 from mmeg_model.joint_loss.aggregators import AGGREGATORS, TorchjdWeighting
 from mmeg_model.joint_loss.dwa import DWAWeighting
@@ -16,6 +15,7 @@ from mmeg_model.joint_loss.uniform import UniformWeighting
 from mmeg_model.joint_loss.weighting import Weighting
 from mmeg_model.labels import LABELS_BY_TASK
 from mmeg_model.nearest import unknown
+from mmeg_model.plain_values import held, required_by
 
 __all__ = [
     "AGGREGATORS",
@@ -46,7 +46,7 @@ WEIGHTINGS: Final[Mapping[str, type[Weighting]]] = MappingProxyType(
 )
 
 
-def make_weighting(name: str, *, tasks: Sequence[str] = tuple(LABELS_BY_TASK), **arguments: Any) -> Weighting:
+def make_weighting(name: str, tasks: Sequence[str] = tuple(LABELS_BY_TASK), /, **arguments: Any) -> Weighting:
     """Make a weighting by name, such as `make_weighting("fixed", weights=[1, 0])`.
 
     Args:
@@ -56,19 +56,22 @@ def make_weighting(name: str, *, tasks: Sequence[str] = tuple(LABELS_BY_TASK), *
 
     Raises:
         ValueError: if there is no weighting of that name or it has no such argument (the message says which are
-            near), or an argument is missing or outside its range.
+            near), or an argument is missing, of another type or outside its range.
     """
     if name not in WEIGHTINGS:
         raise ValueError(unknown("weighting", name, WEIGHTINGS))
-    signature = inspect.signature(WEIGHTINGS[name])
-    known = [parameter for parameter in signature.parameters if parameter != "tasks"]
-    for argument in arguments:
-        if not known:
-            raise ValueError(f"the weighting {name!r} takes no arguments, got {argument!r}")
-        if argument not in known:
-            raise ValueError(unknown(f"argument of the weighting {name!r},", argument, known))
-    try:
-        signature.bind(tasks, **arguments)
-    except TypeError as error:
-        raise ValueError(f"the weighting {name!r}: {error}") from None
-    return WEIGHTINGS[name](tasks, **arguments)
+    weighting = WEIGHTINGS[name]
+    hints = get_type_hints(weighting.__init__)
+    known = {argument: hints[argument] for argument in hints if argument not in ("tasks", "return")}
+    if arguments and not known:
+        raise ValueError(f"the weighting {name!r} takes no arguments, got {', '.join(map(repr, arguments))}")
+    return weighting(
+        tasks,
+        **held(
+            arguments,
+            known,
+            required=[argument for argument in required_by(weighting) if argument in known],
+            before=f"the weighting {name!r}: ",
+            kind=f"argument of the weighting {name!r},",
+        ),
+    )

@@ -25,9 +25,10 @@ class FixedWeighting(Weighting):
                 f"weights must be one for each of {', '.join(tasks)}, got {list(weights)}: give 0 to a task that "
                 "is not to be trained"
             )
-        if not all(math.isfinite(w) and w >= 0 for w in weights) or not any(weights):
+        if not all(0 <= w < math.inf for w in weights) or not any(weights):
             raise ValueError(f"weights must be finite, at least 0 and not all 0, got {list(weights)}")
-        self.register_buffer("given", torch.tensor(weights) / sum(weights))
+        shares = [w / max(weights) for w in weights]  # neither these nor their sum overflow
+        self.register_buffer("given", torch.tensor([share / sum(shares) for share in shares]))
 
     @property
     def weights(self) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmeg_model.networks.contours import ContourExtractor
+from mmeg_model.ranges import require_positive, require_share
 
 _INPUT_SCALE: Final = 0.2
 """Of standardised features. A step of Adam changes what comes out of a layer in proportion to how many inputs it
@@ -15,11 +16,19 @@ has; with this, a thousand features learn at the rate of the rest (Yang and Hu 2
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """Sizes of the sound's branch."""
+    """Sizes of the sound's branch.
+
+    Raises:
+        ValueError: if a value is outside its range.
+    """
 
     lags: tuple[int, ...] = (1, 2, 4, 8, 16)
     """In steps of 20 ms: how far apart the values are whose rises and falls are averaged."""
     input_dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        require_positive(self, "lags")
+        require_share(self, "input_dropout")
 
 
 class AudioBranch(nn.Module):

@@ -10,17 +10,26 @@ from mmeg_model.labels import LABELS_BY_TASK
 from mmeg_model.networks.audio import AudioBranch, AudioConfig
 from mmeg_model.networks.fusion import Evidence
 from mmeg_model.networks.video import VideoBranch, VideoConfig
+from mmeg_model.ranges import require_positive, require_share
 
 
 @dataclass(frozen=True)
 class CompactConfig:
-    """Sizes of `compact`; a bundle stores them."""
+    """Sizes of `compact`; a bundle stores them.
+
+    Raises:
+        ValueError: if a value is outside its range.
+    """
 
     audio: AudioConfig = field(default_factory=AudioConfig)
     video: VideoConfig = field(default_factory=VideoConfig)
     num_features: int = 256
     """Of the vector that each modality gives and that the heads read."""
     dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        require_positive(self, "num_features")
+        require_share(self, "dropout")
 
 
 class CompactNetwork(nn.Module):

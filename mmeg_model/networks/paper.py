@@ -10,17 +10,26 @@ from mmeg_model.clip import SAMPLES_PER_FRAME
 from mmeg_model.labels import LABELS_BY_TASK
 from mmeg_model.networks.paper_audio import PaperAudio, PaperAudioConfig
 from mmeg_model.networks.paper_video import NUM_OUTPUTS, PaperVideo, PaperVideoConfig
+from mmeg_model.ranges import require_positive, require_share
 
 
 @dataclass(frozen=True)
 class PaperConfig:
-    """Sizes of `paper`; a bundle stores them."""
+    """Sizes of `paper`; a bundle stores them.
+
+    Raises:
+        ValueError: if a value is outside its range.
+    """
 
     audio: PaperAudioConfig = field(default_factory=PaperAudioConfig)
     video: PaperVideoConfig = field(default_factory=PaperVideoConfig)
     hidden_size: int = 256
     num_layers: int = 2
     dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        require_positive(self, "hidden_size", "num_layers")
+        require_share(self, "dropout")
 
 
 class PaperNetwork(nn.Module):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mmeg_model.clip import SAMPLES_PER_FRAME
 from mmeg_model.networks.long_convolution import LongConvolution
+from mmeg_model.ranges import require_positive
 
 POSITIONS_PER_FRAME: Final = SAMPLES_PER_FRAME // 2
 """What the pooling behind the first convolution leaves of the samples of a frame."""
@@ -20,7 +21,7 @@ class PaperAudioConfig:
     """Sizes of the sound's branch.
 
     Raises:
-        ValueError: if the channels cannot be pooled without a rest.
+        ValueError: if a value is not positive, or the channels cannot be pooled without a rest.
     """
 
     channels: int = 40
@@ -33,6 +34,7 @@ class PaperAudioConfig:
     """How many neighbouring channels become one, their maximum."""
 
     def __post_init__(self) -> None:
+        require_positive(self, "channels", "short_kernel", "long_kernel", "pooled_channels")
         if self.channels % self.pooled_channels:
             raise ValueError(
                 f"channels ({self.channels}) must be a multiple of pooled_channels ({self.pooled_channels})"

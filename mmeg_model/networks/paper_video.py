@@ -11,6 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from mmeg_model.ranges import require_positive
+
 IMAGENET: Final = "imagenet"
 NUM_OUTPUTS: Final = 2048
 """Features per frame, whatever the number of blocks."""
@@ -20,10 +22,19 @@ FRAMES_AT_ONCE: Final = 50
 
 @dataclass(frozen=True)
 class PaperVideoConfig:
-    """Sizes of the picture's branch."""
+    """Sizes of the picture's branch.
+
+    Raises:
+        ValueError: if there are not four numbers of blocks, or one is not positive.
+    """
 
     blocks: tuple[int, ...] = (3, 4, 6, 3)
     """Bottleneck blocks in each of the four stages; these make ResNet-50, whose weights there are to be had."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "blocks")
+        if len(self.blocks) != 4:
+            raise ValueError(f"blocks must be four numbers, one a stage, got {self.blocks}")
 
 
 class PaperVideo(nn.Module):

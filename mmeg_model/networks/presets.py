@@ -2,14 +2,15 @@
 
 import types
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
-from typing import Any, Final, NamedTuple, get_type_hints
+from dataclasses import asdict
+from typing import Any, Final, NamedTuple
 
 from torch import nn
 
 from mmeg_model.nearest import unknown
 from mmeg_model.networks.compact import CompactConfig, CompactNetwork
 from mmeg_model.networks.paper import PaperConfig, PaperNetwork
+from mmeg_model.plain_values import from_plain
 
 
 class Preset(NamedTuple):
@@ -33,35 +34,19 @@ def build(preset: str, sizes: Mapping[str, Any] | None = None) -> nn.Module:
             the preset's value.
 
     Raises:
-        ValueError: if the preset or a name in sizes is unknown; the message says which names are near.
+        ValueError: if the preset or a name in sizes is unknown (the message says which names are near), or a size is
+            of another type or outside its range.
     """
     config, network = _preset(preset)
-    return network(config_from_plain(config, sizes or {}))
+    return network(from_plain(config, sizes or {}, table="sizes"))
 
 
 def complete_sizes(preset: str, sizes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """All sizes of a network as plain values, as a bundle stores them; arguments and errors as of `build`."""
-    return asdict(config_from_plain(_preset(preset).config, sizes or {}))
+    return asdict(from_plain(_preset(preset).config, sizes or {}, table="sizes"))
 
 
 def _preset(name: str) -> Preset:
     if name not in PRESETS:
         raise ValueError(unknown("preset", name, PRESETS))
     return PRESETS[name]
-
-
-def config_from_plain(config: type, values: Mapping[str, Any]) -> Any:
-    """Make a frozen dataclass, nested ones within, from plain values; lists become tuples.
-
-    Raises:
-        ValueError: if a name is no field.
-    """
-    hints = get_type_hints(config)
-    arguments = {}
-    for name, value in values.items():
-        if name not in hints:
-            raise ValueError(unknown(f"field of {config.__name__}", name, hints))
-        if is_dataclass(hints[name]):
-            value = config_from_plain(hints[name], value)
-        arguments[name] = tuple(value) if isinstance(value, list) else value
-    return config(**arguments)

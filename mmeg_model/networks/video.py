@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mmeg_model.networks.face import FACE_SIZE, FaceNetwork
 from mmeg_model.networks.face_locator import FaceLocator, cut_out
 from mmeg_model.networks.pooling import AttentiveStatistics
+from mmeg_model.ranges import require_at_least, require_positive, require_share
 
 FRAMES_AT_ONCE = 48
 """Larger batches leave the processor's caches: 1,200 frames at once cost up to twice as much a frame."""
@@ -20,7 +21,7 @@ class VideoConfig:
     """Sizes of the picture's branch.
 
     Raises:
-        ValueError: if there are not three channels.
+        ValueError: if there are not three channels, or a value is outside its range.
     """
 
     frame_stride: int = 5
@@ -35,6 +36,9 @@ class VideoConfig:
     """Standard deviation of the boxes' log size in training; their centres move a quarter of that."""
 
     def __post_init__(self) -> None:
+        require_positive(self, "frame_stride", "channels", "num_frame_features", "face_scale")
+        require_share(self, "dropout")
+        require_at_least(0, self, "box_jitter")
         if len(self.channels) != 3:
             raise ValueError(f"channels must be three numbers, one a resolution, got {self.channels}")
 

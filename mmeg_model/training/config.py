@@ -1,10 +1,16 @@
 """What a training is: every choice in one frozen record."""
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final, Self
 
+from mmeg_model.clip import FRAME_RATE_HZ
 from mmeg_model.nearest import unknown
+from mmeg_model.networks.paper_video import IMAGENET
+from mmeg_model.plain_values import from_plain
+from mmeg_model.ranges import require_at_least, require_positive, require_share
 
 PRECISIONS: Final = ("no", "bf16")
 
@@ -50,16 +56,23 @@ class TrainingConfig:
     """`bf16`: products in bfloat16, sums and weights in float32. `no`: all in float32."""
 
     def __post_init__(self) -> None:
-        for name in (
+        require_positive(
+            self,
             "num_epochs",
             "clips_per_epoch",
             "batch_size",
             "learning_rate",
+            "max_gradient_norm",
             "patience",
-            "crop_seconds",
-        ):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        )
+        require_at_least(0, self, "weight_decay")
+        require_share(self, "still_share", "average_decay")
+        if not 1 / FRAME_RATE_HZ <= self.crop_seconds < math.inf:
+            raise ValueError(
+                f"crop_seconds must be at least {1 / FRAME_RATE_HZ}, a frame, and finite, got {self.crop_seconds}"
+            )
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be in [0, 2^63), got {self.seed}")
         if self.backbone_weights and self.preset != "paper":
             raise ValueError(
                 f"backbone_weights are of the preset 'paper', not of {self.preset!r}: take them out"
@@ -68,25 +81,26 @@ class TrainingConfig:
             raise ValueError(unknown("mixed_precision", self.mixed_precision, PRECISIONS))
         if not 0 <= self.modality_dropout <= 0.5:
             raise ValueError(f"modality_dropout must be in [0, 0.5], got {self.modality_dropout}")
-        if not 0 <= self.still_share < 1:
-            raise ValueError(f"still_share must be in [0, 1), got {self.still_share}")
         if not 0 <= self.augmentation <= 1:
             raise ValueError(f"augmentation must be in [0, 1], got {self.augmentation}")
-        if not 0 <= self.average_decay < 1:
-            raise ValueError(f"average_decay must be in [0, 1), got {self.average_decay}")
 
     @property
     def steps_per_epoch(self) -> int:
         return math.ceil(self.clips_per_epoch / self.batch_size)
 
     @classmethod
-    def from_plain(cls, values: dict[str, Any]) -> Self:
+    def from_plain(cls, values: Mapping[str, Any], *, folder: Path | None = None) -> Self:
         """Make one from plain values, as TOML gives them.
 
+        Args:
+            values: by name.
+            folder: what the file of the backbone's weights is relative to.
+
         Raises:
-            ValueError: if a name is no choice; the message says which are near.
+            ValueError: if a name is no choice (the message says which are near), or a value is of another type or
+                outside its range.
         """
-        for name in values:
-            if name not in cls.__dataclass_fields__:
-                raise ValueError(unknown("training choice", name, cls.__dataclass_fields__))
-        return cls(**values)
+        config = from_plain(cls, values, table="training", kind="training choice")
+        if folder is None or config.backbone_weights in ("", IMAGENET):
+            return config
+        return replace(config, backbone_weights=str(folder / config.backbone_weights))

@@ -17,9 +17,8 @@ weighting_arguments = { weights = [1, 0] }
 """
 
 import sys
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -30,8 +29,10 @@ from mmeg_model.corpora import corpus_named, read_corpora
 from mmeg_model.corpora.decoded import default_cache
 from mmeg_model.corpora.utterance import Utterance
 from mmeg_model.evaluation.command import Evaluation, evaluate_bundle, write_evaluation
-from mmeg_model.nearest import unknown
-from mmeg_model.networks.paper_video import IMAGENET
+from mmeg_model.joint_loss import make_weighting
+from mmeg_model.networks.presets import build
+from mmeg_model.plain_values import from_plain, read_toml
+from mmeg_model.ranges import require_at_least
 from mmeg_model.splits import SpeakerLeakingSplit, Split, speaker_folds, splits_by_name
 from mmeg_model.training.config import TrainingConfig
 from mmeg_model.training.loop import Trained, train
@@ -56,20 +57,19 @@ class LeftOut:
         """Make one from plain values, as TOML gives them.
 
         Raises:
-            ValueError: if a key is unknown (the message says which are near) or missing.
+            ValueError: if a key is unknown (the message says which are near) or missing, or a value is of another
+                type.
         """
-        known = [of_test.name for of_test in fields(cls)]
-        for key in plain:
-            if key not in known:
-                raise ValueError(unknown("key of [test]", key, known))
-        if "split" not in plain:
-            raise ValueError("[test] must name a split")
-        return cls(**{**plain, "speakers": tuple(plain.get("speakers", ()))})
+        return from_plain(cls, plain, table="test", kind="key of [test]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """What is trained on what, and where it goes."""
+    """What is trained on what, and where it goes.
+
+    Raises:
+        ValueError: if a value is outside its range, or the network or the weighting cannot be made.
+    """
 
     data: Path
     corpora: tuple[str, ...]
@@ -83,6 +83,15 @@ class TrainingRun:
     """Of decoded clips."""
     num_workers: int = 1
     """Processes that prepare batches while the network computes; the results do not depend on it."""
+
+    def __post_init__(self) -> None:
+        for name in ("corpora", "name"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must not be empty")
+        require_at_least(2, self, "validation_folds")
+        require_at_least(0, self, "num_workers")
+        make_weighting(self.training.weighting, **self.training.weighting_arguments)
+        build(self.training.preset, self.training.sizes)
 
 
 @dataclass(frozen=True)
@@ -104,30 +113,19 @@ def read_run(file: Path, *, backbone_weights: str | None = None) -> TrainingRun:
 
     Raises:
         ValueError: if it is not TOML, a key is unknown (the message says which are near) or missing, or a value
-            is outside its range.
+            is of another type or outside its range.
     """
+    plain = read_toml(file)
     try:
-        plain = tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{file} is no TOML: {error}") from error
-    known = [of_run.name for of_run in fields(TrainingRun)]
-    for key in plain:
-        if key not in known:
-            raise ValueError(f"{file}: {unknown('key', key, known)}")
-    if missing := [key for key in ("data", "corpora", "output", "name") if key not in plain]:
-        raise ValueError(f"{file}: {', '.join(missing)} must be given")
-    plain["corpora"] = tuple(plain["corpora"])
-    training = dict(plain.get("training", {}))
-    if backbone_weights is not None:
-        training["backbone_weights"] = backbone_weights
-    elif (weights := training.get("backbone_weights", IMAGENET)) != IMAGENET:
-        training["backbone_weights"] = str(file.parent / weights)
-    plain["training"] = TrainingConfig.from_plain(training)
-    if "test" in plain:
-        plain["test"] = LeftOut.from_plain(plain["test"])
-    for key in {"data", "output", "cache"} & plain.keys():
-        plain[key] = file.parent / plain[key]
-    return TrainingRun(**plain)
+        training = TrainingConfig.from_plain(plain.get("training", {}), folder=file.parent)
+        if backbone_weights is not None:
+            training = replace(training, backbone_weights=backbone_weights)
+        plain["training"] = training
+        if "test" in plain:
+            plain["test"] = LeftOut.from_plain(plain["test"])
+        return from_plain(TrainingRun, plain, kind="key", folder=file.parent)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def read_sides(run: TrainingRun) -> Sides:

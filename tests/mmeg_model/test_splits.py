@@ -216,3 +216,16 @@ def test_by_name():
 def test_by_a_name_that_does_not_fit(name: str, message: str):
     with pytest.raises(ValueError, match=message):
         splits_by_name(name, THREE, seed=0)
+
+
+@pytest.mark.parametrize("name", ["leave-speakers-out", "leave-one-session-out", "paper-random"])
+def test_folds_are_of_speaker_folds(name: str):
+    with pytest.raises(ValueError, match=f"{name} takes no num_folds, got 3: that is of speaker-folds"):
+        splits_by_name(name, SESSIONS, seed=0, num_folds=3, speakers=("a",))
+
+
+@pytest.mark.parametrize("name", ["leave-one-session-out", "speaker-folds", "paper-random"])
+def test_speakers_are_of_leave_speakers_out(name: str):
+    num_folds = 3 if name == "speaker-folds" else None
+    with pytest.raises(ValueError, match=f"{name} takes no speakers, got a, b: they are of leave-speakers"):
+        splits_by_name(name, SESSIONS, seed=0, num_folds=num_folds, speakers=("b", "a"))

@@ -17,6 +17,8 @@ BOTH = torch.tensor([True, True])
         ([0.5, 0.5], 0.6),
         ([1.0, 0.0], 1.1),  # a single task
         ([0, 7], 0.1),
+        ([1e300, 1e300], 0.6),  # more than float32 holds
+        ([1.5e308, 1.5e308], 0.6),  # their sum is more than float64 holds
     ],
 )
 def test_golden(weights: list[float], joint_loss: float):

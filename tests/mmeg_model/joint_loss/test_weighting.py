@@ -27,7 +27,7 @@ every_weighting = pytest.mark.parametrize("case", CASES)
 
 def make(case: str) -> Weighting:
     name, arguments = CASES[case]
-    return make_weighting(name, tasks=TASKS, **arguments)
+    return make_weighting(name, TASKS, **arguments)
 
 
 def losses_of(parameters: Tensor, values: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ def test_unlabelled_task_takes_its_weight_along(case: str):
     with_all = complete.joint_loss(losses_of(parameters, losses), ALL)
     with_some = partial.joint_loss(losses_of(parameters, losses) * labelled, labelled)
     if case in AGGREGATORS:  # what is left is weighted anew, by its gradients alone
-        alone = make_weighting("torchjd", tasks=("emotion", "age"), aggregator=case)
+        alone = make_weighting("torchjd", ("emotion", "age"), aggregator=case)
         expected = alone.joint_loss(losses_of(parameters, losses)[labelled], ALL[:2])
         assert partial.weights[1] == 0
     else:  # at the beginning the terms that `uncertainty` adds are 0

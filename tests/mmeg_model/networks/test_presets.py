@@ -33,6 +33,31 @@ def test_unknown_size():
         build("compact", {"video": {"channel": 3}})
 
 
+@pytest.mark.parametrize(
+    ("preset", "sizes", "message"),
+    [
+        ("compact", {"num_features": "16"}, "sizes.num_features must be a whole number .*, got '16'"),
+        ("compact", {"num_features": 0}, "num_features must be positive, got 0"),
+        ("compact", {"dropout": 1.5}, r"dropout must be in \[0, 1\), got 1\.5"),
+        ("compact", {"video": 3}, "sizes.video must be a table, got 3"),
+        ("compact", {"video": {"channels": 3}}, "sizes.video.channels must be a list, got 3"),
+        ("compact", {"video": {"channels": [4, 0, 4]}}, r"channels must be positive, got \(4, 0, 4\)"),
+        ("compact", {"video": {"box_jitter": -0.1}}, r"box_jitter must be at least 0, got -0\.1"),
+        (
+            "compact",
+            {"audio": {"lags": [1, "a"]}},
+            r"sizes.audio.lags\[1\] must be a whole number .*, got 'a'",
+        ),
+        ("paper", {"num_layers": 0}, "num_layers must be positive, got 0"),
+        ("paper", {"video": {"blocks": [1, 1]}}, r"blocks must be four numbers, one a stage, got \(1, 1\)"),
+        ("paper", {"audio": {"pooled_channels": 0}}, "pooled_channels must be positive, got 0"),
+    ],
+)
+def test_sizes_that_make_no_network(preset: str, sizes: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        build(preset, sizes)
+
+
 def test_channels_of_another_number():
     with pytest.raises(ValueError, match=r"channels must be three numbers.*got \(4, 8\)"):
         build("compact", {"video": {"channels": [4, 8]}})

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ cache = "{cache}"
 num_epochs = 1
 clips_per_epoch = 16
 batch_size = 8
-sizes = {{ num_features = 16, video = {{ channels = [4, 4] }} }}
+sizes = {{ num_features = 16, video = {{ channels = [4, 4, 4] }} }}
 """
 
 
@@ -41,7 +42,7 @@ def test_a_run_from_its_file_to_its_bundle(
     assert len({u.speaker for u in sides.split.held_out}) == 2
     model = load(tmp_path / "out" / "bundle")  # relative to the file
     assert model.name == "tiny"
-    assert model.network.heads["gender"].in_features == 16
+    assert model.network.said_by_audio.heads["gender"].in_features == 16
     assert model.joint_loss == {"weighting": "uniform", "weights": {"emotion": 0.5, "gender": 0.5}}
     assert set(model.training_speakers) == {u.speaker for u in (*sides.split.train, *sides.split.held_out)}
     told = capsys.readouterr().err
@@ -92,6 +93,7 @@ def test_sides_by_name(synthetic_data: Path, tmp_path: Path, test: str, sizes: t
         ('split = "speaker-folds"', "speaker-folds needs num_folds"),
         ('split = "speaker-folds"\nnum_folds = 4\nfold = 4', r"fold must be in \[0, 4\) .*got 4"),
         ('split = "leave-speakers-out"\nspeakers = ["nobody"]', "no utterance of nobody"),
+        ('split = "paper-random"\nnum_folds = 3', "paper-random takes no num_folds, got 3"),
     ],
 )
 def test_nobody_can_be_left_out_so(synthetic_data: Path, tmp_path: Path, test: str, message: str):
@@ -123,12 +125,61 @@ def test_what_is_not_said_keeps_its_default(tmp_path: Path):
             'data = "d"\ncorpora = ["c"]\noutput = "o"\nname = "n"\n[test]\nspeaker = ["a"]',
             "unknown key of .test. 'speaker': did you mean 'speakers'",
         ),
-        ('data = "d"\ncorpora = ["c"]\noutput = "o"\nname = "n"\n[test]\nfold = 1', "must name a split"),
+        (
+            'data = "d"\ncorpora = ["c"]\noutput = "o"\nname = "n"\n[test]\nfold = 1',
+            r"test\.split must be given",
+        ),
     ],
 )
 def test_a_file_that_does_not_do(tmp_path: Path, text: str, message: str):
     with pytest.raises(ValueError, match=message):
         read_run(written(tmp_path, text))
+
+
+HEAD = {"data": '"d"', "corpora": '["c"]', "output": '"o"', "name": '"n"'}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data", "3", "data must be a path, got 3"),
+        ("output", "3", "output must be a path, got 3"),
+        ("cache", "[]", r"cache must be a path, got \[\]"),
+        ("corpora", "3", "corpora must be a list, got 3"),
+        ("corpora", '"synthetic"', "corpora must be a list, got 'synthetic'"),
+        ("corpora", "[3]", r"corpora\[0\] must be a string, got 3"),
+        ("corpora", "[]", "corpora must not be empty"),
+        ("name", "3", "name must be a string, got 3"),
+        ("name", '""', "name must not be empty"),
+        ("validation_folds", '"6"', "validation_folds must be a whole number.*, got '6'"),
+        ("validation_folds", "1", "validation_folds must be at least 2, got 1"),
+        ("num_workers", '"a"', "num_workers must be a whole number.*, got 'a'"),
+        ("num_workers", "-1", "num_workers must be at least 0, got -1"),
+        ("training", "3", "training must be a table, got 3"),
+        ("training", '{ num_epochs = "3" }', r"training\.num_epochs must be a whole number.*, got '3'"),
+        ("training", "{ patience = nan }", r"training\.patience must be a whole number.*, got nan"),
+        ("training", "{ sizes = { dropout = 1 } }", r"dropout must be in \[0, 1\), got 1"),
+        (
+            "training",
+            "{ sizes = { video = { channels = 3 } } }",
+            r"sizes\.video\.channels must be a list, got 3",
+        ),
+        ("training", '{ weighting = "sofmax" }', "unknown weighting 'sofmax': did you mean 'softmax'"),
+        (
+            "training",
+            '{ weighting = "fixed", weighting_arguments = { weights = [1, "a"] } }',
+            r"the weighting 'fixed': weights\[1\] must be a finite number, got 'a'",
+        ),
+        ("test", "3", "test must be a table, got 3"),
+        ("test", "{ split = 3 }", r"test\.split must be a string, got 3"),
+        ("test", '{ split = "paper-random", fold = "1" }', r"test\.fold must be a whole number.*, got '1'"),
+        ("test", '{ split = "paper-random", speakers = "x" }', r"test\.speakers must be a list, got 'x'"),
+    ],
+)
+def test_values_of_another_kind(tmp_path: Path, key: str, value: str, message: str):
+    lines = [f"{name} = {of_name}" for name, of_name in (HEAD | {key: value}).items()]
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(tmp_path))}/run\.toml: {message}"):
+        read_run(written(tmp_path, "\n".join(lines)))
 
 
 def test_backbone_weights(tmp_path: Path):
