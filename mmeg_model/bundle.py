@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as dump
 from torch import nn
 
 from mmeg_model.bundle_identity import (
@@ -26,6 +27,7 @@ from mmeg_model.bundle_identity import (
 from mmeg_model.clip import ClipBatch
 from mmeg_model.labels import LABELS_BY_TASK
 from mmeg_model.networks.presets import build, complete_sizes
+from mmeg_model.whole import written_whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,10 +139,11 @@ def save(
         config["joint_loss"] = {**joint_loss, "weights": dict(joint_loss["weights"])}
     if training_speakers is not None:
         config["training_speakers"] = sorted(set(training_speakers))
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    save_file(
-        {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folder / WEIGHTS_FILE
-    )
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    with written_whole(folder / WEIGHTS_FILE) as file:
+        file.write(dump(weights))
+    with written_whole(folder / CONFIG_FILE) as file:
+        file.write(f"{json.dumps(config, indent=2)}\n".encode())
 
 
 def _check_config(folder: Path, config: Mapping[str, Any]) -> None:

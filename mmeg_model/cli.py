@@ -24,8 +24,8 @@ def _register_train(subparsers: "Subparsers") -> None:
         "train",
         help="train a network as a TOML file says",
         description="Train a network as a TOML file says, and evaluate it on who was left out. A training that was "
-        "interrupted goes on when it is started again; in several processes start it by `accelerate launch -m "
-        "pipelines.cli train CONFIG`.",
+        "interrupted goes on when it is started again; in several processes start it by `torchrun "
+        "--nproc-per-node 2 --no-python mmeg train CONFIG`.",
         epilog="Exit status: 0; 2 could not start; 3 ended early (diverged, out of memory, full disk; the last "
         "checkpoint stands); 130 interrupted.",
     )
@@ -95,7 +95,7 @@ def _register_synth(subparsers: "Subparsers") -> None:
 
 
 def _train(given: argparse.Namespace) -> int:
-    from mmeg_model.evaluation.command import as_text
+    from mmeg_model.evaluation.command import as_text, warnings
     from mmeg_model.training.run import BUNDLE, read_run, read_sides, train_bundle
 
     try:
@@ -115,6 +115,8 @@ def _train(given: argparse.Namespace) -> int:
         return 130
     if evaluation is not None:
         print(as_text(evaluation))
+        for warning in warnings(evaluation):
+            print(f"mmeg train: {warning}", file=sys.stderr)
     print(run.output / BUNDLE)
     return 0
 

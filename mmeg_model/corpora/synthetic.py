@@ -1,7 +1,8 @@
 """A small corpus of shapes and tones with known labels, as real media files: for demonstrations and tests.
 
-Colour and tempo tell the emotion; the shape, the ground behind it and the pitch of the tone the perceived
-gender; a speaker has a pitch and a size of its own. Nobody is in it and nothing is to be learned from it about people.
+Colour, tempo, overtones, a drawn mouth and brows tell the emotion; the shape, a nose or none, the ground behind and the pitch
+of the tone the perceived gender; a speaker has a pitch and a size of its own. Nobody is in it and nothing is to be learned
+from it about people.
 """
 
 import csv
@@ -16,6 +17,7 @@ from typing import Final
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from mmeg_model.corpora import manifest
 from mmeg_model.corpora.utterance import Corpus, CorpusReading
@@ -34,6 +36,10 @@ _COLOURS: Final = {
     "happiness": (235, 205, 50),
     "sadness": (40, 70, 170),
 }
+_INK: Final = (15, 15, 15)
+_MOUTH_CURVES: Final = {"neutral": 0.0, "anger": 0.0, "happiness": -1.4, "sadness": 1.4}
+"""How far the corners are below the middle."""
+_HARMONICS: Final = {"neutral": 4, "anger": 12, "happiness": 7, "sadness": 2}
 _BEATS_PER_SECOND: Final = {"neutral": 2.0, "anger": 8.0, "happiness": 4.0, "sadness": 1.0}
 _PITCH_HZ: Final = {"female": 440.0, "male": 180.0}
 _GROUNDS: Final = {"female": (30, 70, 30), "male": (80, 30, 80)}
@@ -115,16 +121,27 @@ def _pictures(person: _Person, seconds: float, phase: float) -> Iterator[_Timed]
             inside = np.maximum(abs(dx), abs(dy)) < person.radius
         picture = np.full((_HEIGHT, _WIDTH, 3), _GROUNDS[person.perceived_gender], np.uint8)
         picture[inside] = _COLOURS[person.emotion]
+        picture[_features(dx / person.radius, dy / person.radius, person)] = _INK
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
         frame.pts, frame.time_base = number, Fraction(1, _FRAME_RATE_HZ)
         yield number / _FRAME_RATE_HZ, frame
 
 
+def _features(x: NDArray[np.float64], y: NDArray[np.float64], person: _Person) -> NDArray[np.bool_]:
+    """Where eyes, mouth, brows and nose are drawn on a shape that reaches from -1 to 1, y downwards."""
+    beside = abs(x) - 0.35
+    eyes = beside**2 + (y + 0.15) ** 2 < 0.12**2
+    mouth = (abs(x) < 0.5) & (abs(y - 0.45 - _MOUTH_CURVES[person.emotion] * (x**2 - 0.1)) < 0.08)
+    brows = (abs(beside) < 0.25) & (abs(y + 0.45 + 0.7 * beside) < 0.07)
+    nose = (abs(x) < 0.09) & (abs(y - 0.1) < 0.2)
+    return eyes | mouth | (brows & (person.emotion == "anger")) | (nose & (person.perceived_gender == "male"))
+
+
 def _sounds(person: _Person, seconds: float, phase: float) -> Iterator[_Timed]:
-    """A tone with three overtones that swells with the beat."""
+    """A tone with more or fewer overtones that swells with the beat."""
     time = np.arange(round(seconds * _SAMPLE_RATE_HZ)) / _SAMPLE_RATE_HZ
     pitch_hz = _PITCH_HZ[person.perceived_gender] * person.pitch_factor
-    tone = sum(np.sin(2 * np.pi * pitch_hz * k * time) / k for k in range(1, 5))
+    tone = sum(np.sin(2 * np.pi * pitch_hz * k * time) / k for k in range(1, _HARMONICS[person.emotion] + 1))
     swell = 0.5 + 0.5 * np.sin(2 * np.pi * (_BEATS_PER_SECOND[person.emotion] * time + phase))
     samples = (0.2 * tone * swell).astype(np.float32)
     for start in range(0, len(samples), _SAMPLES_PER_PACKET):

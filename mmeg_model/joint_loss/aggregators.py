@@ -49,11 +49,12 @@ class TorchjdWeighting(Weighting):
         aggregator: a name in `AGGREGATORS`.
 
     Raises:
-        ValueError: if there is no aggregator of that name; the message says which are near.
-        RuntimeError: if there are several processes.
+        ValueError: if there is no aggregator of that name (the message says which are near), or there are several
+            processes.
         FloatingPointError: in a step, if a gradient is not finite.
     """
 
+    new_each_step = True
     found: Tensor
 
     def __init__(self, tasks: Sequence[str], aggregator: str = "UPGrad") -> None:
@@ -102,7 +103,7 @@ def _leaves(losses: Tensor) -> list[Tensor]:
 
 def _refuse_several_processes() -> None:
     if torch.distributed.is_initialized() and (size := torch.distributed.get_world_size()) > 1:
-        raise RuntimeError(
+        raise ValueError(
             f"the weighting 'torchjd' needs the gradients of the whole batch and so one process, there are {size}: "
             "start the training without a launcher, or take another weighting"
         )

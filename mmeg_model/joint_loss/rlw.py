@@ -21,6 +21,7 @@ class RLWWeighting(Weighting):
             processes of a training, or each of them minimises another joint loss.
     """
 
+    new_each_step = True
     drawn: Tensor
 
     def __init__(self, tasks: Sequence[str], seed: int | None = None) -> None:

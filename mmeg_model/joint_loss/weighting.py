@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -18,6 +19,9 @@ class Weighting(nn.Module, ABC):
     gradient from it, and the other tasks keep their weights (but for `torchjd`, which leaves it out and weights
     the others anew).
     """
+
+    new_each_step: ClassVar[bool] = False
+    """Whether each step has weights of its own: then an epoch's are their mean, not those of its last step."""
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()

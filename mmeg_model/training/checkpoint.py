@@ -1,6 +1,5 @@
 """A training's state on disk: one file of tensors and plain values, whole or not at all."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +35,9 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
     """
     try:
         state = torch.load(file, weights_only=True, map_location="cpu")
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # bytes from outside: torch raises whatever its parser trips over
         raise ValueError(f"{file} is no checkpoint: delete it to start anew") from error
     found = state.get("format") if isinstance(state, dict) else None
     if found != CHECKPOINT_FORMAT:

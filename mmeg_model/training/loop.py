@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mmeg_model.corpora.utterance import Utterance
 from mmeg_model.evaluation.calibration import fit_temperature
 from mmeg_model.evaluation.metrics import negative_log_likelihoods
 from mmeg_model.evaluation.predictions import Predictions, predict
@@ -26,7 +28,7 @@ from mmeg_model.splits import SpeakerLeakingSplit, Split
 from mmeg_model.training.checkpoint import load_weights
 from mmeg_model.training.config import TrainingConfig
 from mmeg_model.training.progress import CHECKPOINT, Progress
-from mmeg_model.training.sampling import Batch, TrainingBatches, batch_loader, sounds
+from mmeg_model.training.sampling import Batch, TrainingBatches, batch_loader, decodable, sounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +93,7 @@ def train(
             backbone's weights do not fit.
         FloatingPointError: if a loss or a gradient is not finite; the message names the task or the step.
         MemoryError: if a step needs more memory than there is.
-        OSError: if the folder cannot be written.
+        OSError: if the folder cannot be written, or clips cannot be decoded time after time.
         In all of these the last checkpoint stands.
     """
     accelerator = Accelerator(
@@ -103,6 +105,7 @@ def train(
         raise ValueError(
             f"{config.batch_size = } must be at least {accelerator.num_processes}, one clip a process"
         )
+    _check_labelled(split.train)
     torch.manual_seed(config.seed)
     network = build(config.preset, config.sizes)
     if isinstance(network, PaperNetwork) and config.backbone_weights:
@@ -143,6 +146,9 @@ def train(
     )
     if (folder / CHECKPOINT).exists():
         progress.load(folder / CHECKPOINT)
+        if accelerator.is_main_process:
+            progress.write_log(folder)
+    held_out = decodable(split.held_out, cache=cache)
     prepared, optimizer = accelerator.prepare(joint_loss, optimizer)
     batches = TrainingBatches(
         split.train,
@@ -156,11 +162,11 @@ def train(
 
     while not progress.is_over:
         joint_loss.train()
-        sums, counts = torch.zeros(2, len(LABELS_BY_TASK), device=accelerator.device)
+        sums, counts, weights = torch.zeros(3, len(LABELS_BY_TASK), device=accelerator.device)
         started, waited_seconds = time.monotonic(), 0.0
         for step in range(first_step, first_step + config.steps_per_epoch):
             asked = time.monotonic()
-            batch = _to_device(next(loader), accelerator.device)
+            batch = _to_device(_next(loader), accelerator.device)
             waited_seconds += time.monotonic() - asked
             # Dropout depends on the step alone: nothing of chance needs to be kept in a checkpoint.
             torch.manual_seed(_step_seed(config.seed, step, accelerator.process_index))
@@ -183,18 +189,21 @@ def train(
             average.update_parameters(network)
             sums += losses * num_labelled
             counts += num_labelled
+            weights += weighting.weights / config.steps_per_epoch
         first_step += config.steps_per_epoch
         trained_seconds = time.monotonic() - started
         sums, counts = accelerator.reduce(sums, "sum"), accelerator.reduce(counts, "sum")
         train_losses = sums / counts.clamp(min=1)
         weighting.end_epoch(train_losses, counts > 0)
 
-        validation = predict(average.module, split.held_out, cache=cache)
+        validation = predict(average.module, held_out, cache=cache)
+        # All processes validate, and the first one's word holds: not even a last bit may part them.
+        (validation_losses,) = broadcast_object_list([_balanced_losses(validation)])
         progress.end_epoch(
             average.module,
             train=_by_task(train_losses),
-            validation={task: balanced_loss(of_task) for task, of_task in validation.items()},
-            weights=_by_task(weighting.weights),
+            validation=validation_losses,
+            weights=_by_task(weights if weighting.new_each_step else weighting.weights),
         )
         if accelerator.is_main_process:
             progress.save(folder)
@@ -203,11 +212,27 @@ def train(
             print(f"{progress}; {rate:.1f} clips/s, waited for clips {waiting:.1%}", file=sys.stderr)
 
     load_weights(network, progress.best["network"], folder / CHECKPOINT)
-    validation = predict(network, split.held_out, cache=cache)
+    validation = predict(network, held_out, cache=cache)
     temperatures = {task: fit_temperature(of_task) for task, of_task in validation.items()}
     best = progress.history[progress.best["epoch"] - 1]
     accelerator.end_training()
     return Trained(network.cpu(), temperatures, best["epoch"], best["validation"], best["weights"])
+
+
+def _check_labelled(utterances: Sequence[Utterance]) -> None:
+    """Refuse a training without a label, and say so if a task has none."""
+    without = [task for task in LABELS_BY_TASK if all(u.labels[task] is None for u in utterances)]
+    if len(without) == len(LABELS_BY_TASK):
+        raise ValueError(f"none of {len(utterances)} utterances to train on has a label")
+    for task in without:
+        print(
+            f"nobody who is trained on is labelled for {task}: what the network says of it will mean nothing",
+            file=sys.stderr,
+        )
+
+
+def _balanced_losses(predictions: Mapping[str, Predictions]) -> dict[str, float]:
+    return {task: balanced_loss(of_task) for task, of_task in predictions.items()}
 
 
 def balanced_loss(predictions: Predictions) -> float:
@@ -220,6 +245,24 @@ def balanced_loss(predictions: Predictions) -> float:
     losses = negative_log_likelihoods(predictions)
     groups = np.char.add(np.char.add(predictions.corpora, " "), predictions.modalities)
     return float(np.mean([losses[groups == group].mean() for group in np.unique(groups)]))
+
+
+def _next(loader: Iterator[Batch]) -> Batch:
+    """The next batch.
+
+    Raises:
+        OSError: if it cannot be made, or the process that makes it died.
+    """
+    try:
+        return next(loader)
+    except OSError as error:  # of a worker, it tells of its whole stack
+        raise OSError(str(error).strip().splitlines()[-1].removeprefix("OSError: ")) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise OSError(
+            f"a process that prepares batches has ended ({error}): run it again, it goes on"
+        ) from error
 
 
 def _to_device(batch: Batch, device: torch.device) -> Batch:

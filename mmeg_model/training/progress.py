@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Final
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from mmeg_model.corpora.utterance import Utterance
+from mmeg_model.corpora.utterance import Excerpt, Utterance
 from mmeg_model.training.checkpoint import differences, load_checkpoint, load_weights, save_checkpoint
 from mmeg_model.training.config import TrainingConfig
 from mmeg_model.whole import written_whole
@@ -70,19 +71,24 @@ class Progress:
             self.best = {"epoch": self.num_epochs, "loss": loss, "network": weights}
 
     def save(self, folder: Path) -> None:
-        """Write checkpoint, log and tensorboard's files."""
+        """Write the checkpoint, then what tells of it."""
         states = {name: of_part.state_dict() for name, of_part in self.stateful.items()}
         save_checkpoint(
             folder / CHECKPOINT,
             {"identity": self.identity, "history": self.history, "best": self.best, **states},
         )
+        self.write_log(folder)
+
+    def write_log(self, folder: Path) -> None:
+        """Write the log and the file of tensorboard anew: a training may have been killed before it had told of all."""
         with written_whole(folder / LOG_FILE) as log:
             log.writelines(json.dumps(line).encode() + b"\n" for line in self.history)
-        # What an interrupted training wrote behind its last checkpoint is purged.
-        with SummaryWriter(folder / TENSORBOARD, purge_step=self.num_epochs) as writer:
-            for kind in ("train", "validation", "weights"):
-                for task, value in self.history[-1][kind].items():
-                    writer.add_scalar(f"{kind}/{task}", value, self.num_epochs)
+        shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
+        with SummaryWriter(folder / TENSORBOARD) as writer:
+            for line in self.history:
+                for kind in ("train", "validation", "weights"):
+                    for task, value in line[kind].items():
+                        writer.add_scalar(f"{kind}/{task}", value, line["epoch"])
 
     def load(self, file: Path) -> None:
         """Go on where a checkpoint stands.
@@ -91,6 +97,8 @@ class Progress:
             ValueError: if it is of another configuration or other examples; the message says what differs.
         """
         state = load_checkpoint(file)
+        if missing := [name for name in ("identity", "history", "best", *self.stateful) if name not in state]:
+            raise ValueError(f"{file} lacks {', '.join(missing)}: delete it to start anew")
         if different := differences(state["identity"], self.identity):
             raise ValueError(
                 f"{file} is of another training ({'; '.join(different)}): take another folder, or delete it"
@@ -110,6 +118,9 @@ def _fingerprint(sides: Sequence[Sequence[Utterance]]) -> str:
     digest = hashlib.sha256()
     for side in sides:
         for u in side:
-            digest.update(repr((u.corpus, u.recording, u.speaker, u.labels)).encode(errors="surrogateescape"))
+            identity: tuple[object, ...] = (u.corpus, u.recording, u.speaker, u.labels)
+            if isinstance(u.part, Excerpt):
+                identity += (u.part.start_ms, u.part.end_ms, u.part.box, u.part.channel)
+            digest.update(repr(identity).encode(errors="surrogateescape"))
         digest.update(b"|")
-    return digest.hexdigest()
+    return digest.hexdigest()[:16]

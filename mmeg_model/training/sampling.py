@@ -65,7 +65,7 @@ class TrainingBatches(Dataset[Batch]):
         stills = [u for u in utterances if corpus_named(u.corpus).stills]
         recordings = [u for u in utterances if not corpus_named(u.corpus).stills]
         self.recordings, self.stills = _Drawn(recordings), _Drawn(stills)
-        self.told: set[Path] = set()
+        self.told: set[object] = set()
         self.kept: dict[Utterance, Clip] = {}
 
     def __len__(self) -> int:
@@ -75,7 +75,7 @@ class TrainingBatches(Dataset[Batch]):
         """Draw, change and pad the clips of a step, from 0.
 
         Raises:
-            ValueError: if ten utterances, drawn one after the other, cannot be decoded.
+            OSError: if ten utterances, drawn one after the other, cannot be decoded.
         """
         share = self.config.still_share if self.recordings and self.stills else float(not self.recordings)
         if math.floor((step + 1) * share) > math.floor(step * share):  # evenly over the training
@@ -109,11 +109,11 @@ class TrainingBatches(Dataset[Batch]):
             utterance = drawn_from.draw(random)
             try:
                 return self._load(utterance), utterance
-            except (ValueError, OSError) as error:
-                if utterance.path not in self.told:
+            except ValueError as error:
+                if (place := (utterance.path, utterance.part)) not in self.told:
                     print(f"left out, another is drawn instead: {error}", file=sys.stderr)
-                    self.told.add(utterance.path)
-        raise ValueError("ten utterances one after the other cannot be decoded; those tried are named above")
+                    self.told.add(place)
+        raise OSError("ten utterances one after the other cannot be decoded; those tried are named above")
 
     def _load(self, utterance: Utterance) -> Clip:
         if not corpus_named(utterance.corpus).stills:
@@ -148,7 +148,7 @@ def sounds(utterances: Sequence[Utterance], config: TrainingConfig, *, cache: Pa
     for number in random.permutation(len(recordings)):
         if len(clips) == NUM_SOUNDS:
             break
-        with suppress(ValueError, OSError):
+        with suppress(ValueError):
             clip = load_clip(recordings[number], cache=cache)
             if clip.has_audio:
                 clips.append(without_video(crop(clip, round(config.crop_seconds * FRAME_RATE_HZ), random)))
@@ -158,6 +158,27 @@ def sounds(utterances: Sequence[Utterance], config: TrainingConfig, *, cache: Pa
     return torch.from_numpy(batch.samples), torch.from_numpy(batch.samples_valid)
 
 
+def decodable(utterances: Sequence[Utterance], *, cache: Path) -> list[Utterance]:
+    """Those that can be decoded; the others are named on stderr.
+
+    Raises:
+        OSError: if none can.
+    """
+    found = []
+    for utterance in utterances:
+        try:
+            load_clip(utterance, cache=cache)
+        except ValueError as error:
+            print(f"left out of validation: {error}", file=sys.stderr)
+        else:
+            found.append(utterance)
+    if utterances and not found:
+        raise OSError(
+            f"none of {len(utterances)} utterances for validation can be decoded, they are named above"
+        )
+    return found
+
+
 def batch_loader(batches: TrainingBatches, *, first_step: int, num_workers: int) -> DataLoader[Batch]:
     """Make the batches from a step on, ahead of the training if there are workers (processes)."""
     return DataLoader(
@@ -165,8 +186,9 @@ def batch_loader(batches: TrainingBatches, *, first_step: int, num_workers: int)
         batch_size=None,
         sampler=range(first_step, len(batches)),
         num_workers=num_workers,
-        # Not forked: the training may have threads, and a GPU.
-        multiprocessing_context="forkserver" if num_workers else None,
+        # Not forked, since the training may have threads and a GPU; and not by a server, whose children would live on
+        # when the training is killed.
+        multiprocessing_context="spawn" if num_workers else None,
         prefetch_factor=4 if num_workers else None,
         pin_memory=torch.cuda.is_available(),
     )

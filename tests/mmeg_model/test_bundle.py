@@ -13,7 +13,7 @@ from mmeg_model.clip import FRAME_MS, SAMPLES_PER_FRAME, Clip, pad
 from mmeg_model.labels import LABELS_BY_TASK
 from mmeg_model.networks.presets import build
 
-SIZES = {"num_features": 16, "video": {"channels": [4, 4]}}
+SIZES = {"num_features": 16, "video": {"channels": [4, 4, 4]}}
 TEMPERATURES = {"emotion": 2.0, "gender": 0.5}
 
 
@@ -88,20 +88,23 @@ def test_the_bundled_model_is_whole_and_small():
 
 def test_another_shape_is_named(bundle: Path):
     weights = load_file(bundle / "model.safetensors")
-    weights["heads.gender.weight"] = torch.zeros(3, 16)
+    weights["said_by_audio.heads.gender.weight"] = torch.zeros(3, 16)
     save_file(weights, bundle / "model.safetensors")
-    with pytest.raises(BundleError, match=r"heads\.gender\.weight is \(3, 16\), expected \(2, 16\)"):
+    with pytest.raises(
+        BundleError, match=r"said_by_audio\.heads\.gender\.weight is \(3, 16\), expected \(2, 16\)"
+    ):
         load(bundle)
 
 
 def test_missing_and_unknown_weights_are_named(bundle: Path):
     weights = load_file(bundle / "model.safetensors")
-    bias = weights.pop("heads.gender.bias")
+    bias = weights.pop("said_by_audio.heads.gender.bias")
     save_file(weights, bundle / "model.safetensors")
-    with pytest.raises(BundleError, match=r"heads\.gender\.bias is None, expected \(2,\)"):
+    with pytest.raises(BundleError, match=r"said_by_audio\.heads\.gender\.bias is None, expected \(2,\)"):
         load(bundle)
     save_file(
-        {**weights, "heads.gender.bias": bias, "heads.age.bias": bias.clone()}, bundle / "model.safetensors"
+        {**weights, "said_by_audio.heads.gender.bias": bias, "heads.age.bias": bias.clone()},
+        bundle / "model.safetensors",
     )
     with pytest.raises(BundleError, match=r"heads\.age\.bias is \(2,\), expected None"):
         load(bundle)

@@ -12,7 +12,7 @@ from mmeg_model.cli import register
 from mmeg_model.corpora.synthetic import write_corpus
 from mmeg_model.networks.presets import build
 
-SIZES = {"num_features": 16, "video": {"channels": [4, 4]}}
+SIZES = {"num_features": 16, "video": {"channels": [4, 4, 4]}}
 WEIGHTS = {"emotion": 0.9, "gender": 0.1}
 
 
@@ -241,10 +241,10 @@ def test_a_bundle_of_another_architecture(
     bundle: Path, data: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ):
     weights = load_file(bundle / "model.safetensors")
-    weights["heads.gender.weight"] = torch.zeros(3, 16)
+    weights["said_by_audio.heads.gender.weight"] = torch.zeros(3, 16)
     save_file(weights, bundle / "model.safetensors")
     assert evaluate(bundle, data, cache) == 2
-    assert "heads.gender.weight is (3, 16), expected (2, 16)" in refused(capsys)
+    assert "said_by_audio.heads.gender.weight is (3, 16), expected (2, 16)" in refused(capsys)
 
 
 def test_a_pickle(bundle: Path, data: Path, cache: Path, capsys: pytest.CaptureFixture[str]):
@@ -257,7 +257,7 @@ def test_weights_that_are_not_finite(
     bundle: Path, data: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ):
     weights = load_file(bundle / "model.safetensors")
-    weights["heads.gender.bias"] = torch.full((2,), torch.nan)
+    weights["said_by_audio.heads.gender.bias"] = torch.full((2,), torch.nan)
     save_file(weights, bundle / "model.safetensors")
     assert evaluate(bundle, data, cache) == 2
     assert "small gives logits for gender that are not finite" in refused(capsys)

@@ -111,7 +111,7 @@ for attempt in (
 ):
     try:
         attempt()
-    except RuntimeError as error:
+    except ValueError as error:
         print(error)
 torch.distributed.destroy_process_group()
 """

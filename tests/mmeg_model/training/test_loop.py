@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -23,7 +25,7 @@ from mmeg_model.training.loop import balanced_loss, train
 
 TINY = {
     "num_features": 32,
-    "video": {"channels": [8, 16, 16, 32]},
+    "video": {"channels": [8, 16, 16]},
     "dropout": 0.0,
 }
 CONFIG = TrainingConfig(
@@ -121,8 +123,10 @@ def test_a_single_task_leaves_the_other_head_alone(split: Split, clip_cache: Pat
     network = train(config, split, folder=tmp_path, cache=clip_cache).network
 
     before, after = untrained.state_dict(), network.state_dict()
-    assert torch.allclose(before["heads.gender.weight"], after["heads.gender.weight"], atol=1e-6)
-    assert not torch.allclose(before["heads.emotion.weight"], after["heads.emotion.weight"], atol=1e-3)
+    for modality in ("audio", "video"):
+        gender, emotion = (f"said_by_{modality}.heads.{task}.weight" for task in ("gender", "emotion"))
+        assert torch.allclose(before[gender], after[gender], atol=1e-6)
+        assert not torch.allclose(before[emotion], after[emotion], atol=1e-3)
 
 
 def test_a_loss_that_is_not_finite_ends_it_and_leaves_the_best_checkpoint(
@@ -179,6 +183,9 @@ def test_killed_at_any_step_it_ends_with_the_same_weights(
     state, other = (load_checkpoint(tmp_path / run / "checkpoint.pt") for run in ("alone", "killed"))
     for part in ("joint_loss", "average"):
         assert all(torch.equal(state[part][name], w) for name, w in other[part].items())
+    assert state["schedule"] == other["schedule"]
+    for number, moments in state["optimizer"]["state"].items():
+        assert all(torch.equal(m, other["optimizer"]["state"][number][name]) for name, m in moments.items())
     assert state["history"] == other["history"]
     assert resumed.weights == alone.weights
     assert resumed.temperatures == alone.temperatures
@@ -220,6 +227,49 @@ train(config, split, folder=folder, cache=Path({str(clip_cache)!r}))
 
     weights, others = alone.network.state_dict(), resumed.network.state_dict()
     assert all(torch.equal(weights[name], others[name]) for name in weights)
+
+
+def test_what_was_not_told_before_it_was_killed_is_told_after(split: Split, clip_cache: Path, tmp_path: Path):
+    config = TrainingConfig(sizes=TINY, num_epochs=2, clips_per_epoch=4, batch_size=4)
+    train(config, split, folder=tmp_path, cache=clip_cache)
+    told = (tmp_path / "log.jsonl").read_bytes()
+    (tmp_path / "log.jsonl").write_bytes(told.splitlines(keepends=True)[0])
+
+    train(config, split, folder=tmp_path, cache=clip_cache)
+
+    assert (tmp_path / "log.jsonl").read_bytes() == told
+
+
+def test_no_worker_outlives_a_training_that_is_killed(split: Split, clip_cache: Path, tmp_path: Path):
+    """SIGKILL before the second epoch's checkpoint; then every process of the session must end by itself."""
+    (tmp_path / "split").write_bytes(pickle.dumps(split))
+    script = tmp_path / "killed.py"
+    script.write_text(f"""
+import os, pickle, signal
+from pathlib import Path
+import torch
+from mmeg_model.training import loop
+from mmeg_model.training.config import TrainingConfig
+
+if __name__ == "__main__":  # workers read this file too
+    torch.set_num_threads(1)
+    split = pickle.loads(Path({str(tmp_path / "split")!r}).read_bytes())
+    calm, steps = loop.task_losses, 0
+    def killed(logits, labels):
+        global steps
+        steps += 1
+        if steps == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return calm(logits, labels)
+    loop.task_losses = killed
+    config = TrainingConfig(sizes={TINY!r}, num_epochs=9, clips_per_epoch=8, batch_size=4)
+    loop.train(config, split, folder=Path({str(tmp_path / "run")!r}), cache=Path({str(clip_cache)!r}), num_workers=1)
+""")
+    with subprocess.Popen([sys.executable, script], start_new_session=True, stderr=subprocess.PIPE) as killed:
+        assert killed.wait() == -signal.SIGKILL, killed.stderr.read()
+        workers = [p for p in psutil.process_iter() if os.getsid(p.pid) == killed.pid and p.pid != killed.pid]
+        _, alive = psutil.wait_procs(workers, timeout=60)
+        assert alive == []
 
 
 def test_a_finished_training_is_not_done_again(
@@ -269,11 +319,54 @@ def test_a_file_that_cannot_be_decoded_is_left_out(
     assert "broken.mp4 cannot be decoded" in told
 
 
+def test_a_validation_clip_that_cannot_be_decoded(
+    split: Split, clip_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    held_out = (replace(split.test[0], path=broken), *split.test[1:])
+    config = TrainingConfig(sizes=TINY, num_epochs=1, clips_per_epoch=8, batch_size=8)
+
+    trained = train(config, Split(split.train, held_out), folder=tmp_path / "run", cache=clip_cache)
+
+    assert trained.epoch == 1
+    assert re.search(r"left out of validation: .*broken\.mp4 cannot be decoded", capsys.readouterr().err)
+    none = Split(split.train, tuple(replace(u, path=broken) for u in split.test))
+    with pytest.raises(OSError, match="none of 8 utterances for validation can be decoded"):
+        train(config, none, folder=tmp_path / "other", cache=clip_cache)
+
+
+def test_what_nobody_is_labelled_for(
+    split: Split, clip_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    config = TrainingConfig(sizes=TINY, num_epochs=1, clips_per_epoch=8, batch_size=8)
+    no_gender = Split(tuple(replace(u, perceived_gender=None) for u in split.train), split.test)
+    train(config, no_gender, folder=tmp_path / "run", cache=clip_cache)
+    assert "nobody who is trained on is labelled for gender" in capsys.readouterr().err
+    nothing = Split(tuple(replace(u, emotion=None) for u in no_gender.train), split.test)
+    with pytest.raises(ValueError, match="none of 24 utterances to train on has a label"):
+        train(config, nothing, folder=tmp_path / "other", cache=clip_cache)
+
+
+def test_weights_that_are_new_each_step_are_logged_as_their_mean(
+    split: Split, clip_cache: Path, tmp_path: Path
+):
+    """Of 64 softmaxes of normal draws: near a half, where single ones stray by .2; those of softmax as they stand."""
+    config = TrainingConfig(
+        sizes=TINY, weighting="rlw", num_epochs=1, clips_per_epoch=128, batch_size=2, crop_seconds=0.2
+    )
+    trained = train(config, split, folder=tmp_path, cache=clip_cache)
+    assert trained.weights["emotion"] == pytest.approx(0.5, abs=0.1)
+    assert sum(trained.weights.values()) == pytest.approx(1)
+    drawn = load_checkpoint(tmp_path / "checkpoint.pt")["joint_loss"]["weighting.drawn"]
+    assert trained.weights["emotion"] != pytest.approx(drawn[0].item(), abs=1e-6)
+
+
 def test_nothing_that_can_be_decoded(split: Split, clip_cache: Path, tmp_path: Path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
     nothing = Split(tuple(replace(u, path=broken) for u in split.train), split.test)
-    with pytest.raises(ValueError, match="ten utterances one after the other cannot be decoded"):
+    with pytest.raises(OSError, match="ten utterances one after the other cannot be decoded"):
         train(CONFIG, nothing, folder=tmp_path / "run", cache=clip_cache)
 
 
