@@ -43,7 +43,7 @@ def test_an_utterance_counts_once_with_all_that_it_has():
 
 def test_what_is_measured_by_hand(utterances: tuple[Utterance, ...], clip_cache: Path):
     """A network without weights gives equal probabilities: log 4 and log 2 nats, always the first label."""
-    network = build("compact", {"num_features": 16, "video": {"channels": [4, 4]}})
+    network = build("compact", {"num_features": 16, "video": {"channels": [4, 4, 4]}})
     for weights in network.parameters():
         nn.init.zeros_(weights)
     network.train()
@@ -64,7 +64,7 @@ def test_what_is_measured_by_hand(utterances: tuple[Utterance, ...], clip_cache:
 
 def test_a_task_that_nobody_is_labelled_for_is_left_out(utterances: tuple[Utterance, ...], clip_cache: Path):
     torch.manual_seed(0)
-    network = build("compact", {"num_features": 16, "video": {"channels": [4, 4]}})
+    network = build("compact", {"num_features": 16, "video": {"channels": [4, 4, 4]}})
     unlabelled = [replace(u, perceived_gender=None) for u in utterances[:4]]
     assert list(measure(network, unlabelled, cache=clip_cache)["tasks"]) == ["emotion"]
 

@@ -26,7 +26,7 @@ jobs = 2
 num_epochs = 2
 clips_per_epoch = 8
 batch_size = 4
-sizes = { num_features = 16, video = { channels = [4, 4] } }
+sizes = { num_features = 16, video = { channels = [4, 4, 4] } }
 """
 
 

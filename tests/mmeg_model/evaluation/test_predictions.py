@@ -12,7 +12,7 @@ from mmeg_model.evaluation.predictions import Predictions, join, labelled_for_al
 from mmeg_model.networks.presets import build
 
 Make = Callable[..., Predictions]
-SIZES = {"num_features": 16, "video": {"channels": [4, 4]}}
+SIZES = {"num_features": 16, "video": {"channels": [4, 4, 4]}}
 
 
 def clip(seed: int, *, has_audio: bool = True) -> Clip:
