@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -160,30 +161,33 @@ def _compare(given: argparse.Namespace) -> int:
     from mmeg_model.comparison.grid import read_grid
     from mmeg_model.comparison.page import write_page
     from mmeg_model.comparison.run import kept_results, read_utterances, run_grid
+    from mmeg_model.locked import locked
 
-    try:
-        values = {key: vars(given)[key] for key in ("data", "output", "cache", "jobs")}
-        grid = read_grid(given.config, {key: value for key, value in values.items() if value is not None})
-        utterances = read_utterances(grid)
-        kept = kept_results(grid, utterances)
-    except (ValueError, OSError) as error:
-        return _cannot_start("compare", error)
-    page = grid.output / f"{given.config.stem}.md"
-    try:
-        outcomes = run_grid(grid, utterances, kept)
-        write_page(page, grid, outcomes)
-    except BrokenProcessPool:
-        print(
-            "mmeg compare: a training's process was killed (out of memory?): what is done stands, run it again with "
-            f"fewer than {grid.jobs} --jobs",
-            file=sys.stderr,
-        )
-        return 3
-    except OSError as error:
-        print(f"mmeg compare: {error}", file=sys.stderr)
-        return 3
-    print(page)
-    return 1 if outcomes.failed else 0
+    with ExitStack() as stack:
+        try:
+            values = {key: vars(given)[key] for key in ("data", "output", "cache", "jobs")}
+            grid = read_grid(given.config, {key: value for key, value in values.items() if value is not None})
+            utterances = read_utterances(grid)
+            stack.enter_context(locked(grid.output, by="mmeg compare"))
+            kept = kept_results(grid, utterances)
+        except (ValueError, OSError) as error:
+            return _cannot_start("compare", error)
+        page = grid.output / f"{given.config.stem}.md"
+        try:
+            outcomes = run_grid(grid, utterances, kept)
+            write_page(page, grid, outcomes)
+        except BrokenProcessPool:
+            print(
+                "mmeg compare: a training's process was killed (out of memory?): what is done stands, run it again "
+                f"with fewer than {grid.jobs} --jobs",
+                file=sys.stderr,
+            )
+            return 3
+        except OSError as error:
+            print(f"mmeg compare: {error}", file=sys.stderr)
+            return 3
+        print(page)
+        return 1 if outcomes.failed else 0
 
 
 def _synth(given: argparse.Namespace) -> int:

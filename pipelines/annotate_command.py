@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from mmeg_model.locked import InUseError, locked
 from mmeg_model.media.source import printable
 from pipelines.completed import (
     Completed,
     RefusedError,
     check_writable,
-    locked,
     read_completed,
     remove_orphans,
 )
@@ -110,7 +110,7 @@ def annotate(arguments: Sequence[str], *, started: float) -> int:
     inputs, options = parse(arguments)
     try:
         return _annotate(inputs, options, started)
-    except (_CannotStartError, RefusedError) as error:
+    except (_CannotStartError, RefusedError, InUseError) as error:
         _say(f"mmeg annotate: {error}")
         return COULD_NOT_START
 
@@ -199,7 +199,7 @@ def _load_model(run: LocalRun) -> None:
 def _locked(run: LocalRun) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(run.output, run_id=run.constants.run_id))
+            stack.enter_context(locked(run.output, by=f"run {run.constants.run_id}"))
             check_writable(run.output)
         except OSError as error:
             raise _CannotStartError(

@@ -1,16 +1,12 @@
-"""What an output folder already holds, and the lock that keeps a second run out of it."""
+"""What an output folder already holds."""
 
-import contextlib
-import fcntl
 import json
 import os
-import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,8 +15,6 @@ from mmeg_model.media.source import VideoRef, printable
 from pipelines.outcomes import RunConstants
 from pipelines.publish import OWN_FILES, TEMPORARY_PREFIX
 from pipelines.tables import SCHEMA_VERSION, TABLES, Status, Table
-
-LOCK_NAME: Final = ".mmeg.lock"
 
 
 class RefusedError(Exception):
@@ -43,33 +37,6 @@ class Completed:
         """Whether it is another version of this video that is done."""
         done = self.by_name.get(video.name_key)
         return done is not None and done[0] != video.key
-
-
-@contextlib.contextmanager
-def locked(output: Path, *, run_id: str) -> Iterator[None]:
-    """Keep other runs out of a local output folder, which is made if need be, until this process ends.
-
-    The lock belongs to the process: whatever kills it, the next run is let in.
-
-    Raises:
-        RefusedError: if another run holds it, naming the run, its process and its start.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / LOCK_NAME).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise RefusedError(
-                f"another run writes into {printable(str(output))}: {file.read().strip() or 'unknown'}"
-            ) from None
-        file.truncate(0)
-        file.write(
-            f"run {run_id}, process {os.getpid()} on {socket.gethostname()}, "
-            f"started {datetime.now(UTC).isoformat(timespec='seconds')}\n"
-        )
-        file.flush()
-        yield
 
 
 def check_writable(output: Path) -> None:

@@ -14,8 +14,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from mmeg_model.corpora import read_corpus
 from mmeg_model.corpora.shards import SHARDS_GLOB, failures_in, shards_of
 from mmeg_model.corpora.utterance import CorpusReading, ShardClip
+from mmeg_model.locked import locked
 from mmeg_model.media.decoders import DecoderLimits
-from pipelines.completed import RefusedError, locked
+from pipelines.completed import RefusedError
 from pipelines.decode_clips import DecoderPool
 from pipelines.ending import (
     ALL_OK,
@@ -64,7 +65,7 @@ def prepare(arguments: Sequence[str]) -> int:
             )
             readings = _read(given.corpora, given.data, given.output)
             requests = _requests(readings)
-            stack.enter_context(locked(given.output, run_id=new_run_id()))
+            stack.enter_context(locked(given.output, by=f"run {new_run_id()}"))
             _make_ready(readings)
         except (ValueError, OSError, RefusedError) as error:
             print(f"mmeg prepare: {error}", file=sys.stderr)

@@ -18,6 +18,7 @@ weighting_arguments = { weights = [1, 0] }
 
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
@@ -30,6 +31,7 @@ from mmeg_model.corpora.decoded import default_cache
 from mmeg_model.corpora.utterance import Utterance
 from mmeg_model.evaluation.command import Evaluation, evaluate_bundle, write_evaluation
 from mmeg_model.joint_loss import make_weighting
+from mmeg_model.locked import locked
 from mmeg_model.networks.presets import build
 from mmeg_model.plain_values import from_plain, read_toml
 from mmeg_model.ranges import require_at_least
@@ -168,12 +170,21 @@ def _sides(run: TrainingRun, utterances: tuple[Utterance, ...]) -> Sides:
 def train_bundle(run: TrainingRun, sides: Sides) -> Evaluation | None:
     """Train, or go on with a training that was interrupted; write the bundle, and what it gives on the test side.
 
+    The first process keeps other runs out of the output folder meanwhile.
+
     Returns:
         The figures of the test side; None if there is none, or in any process but the first.
 
     Raises:
+        InUseError: if another run writes into the output folder.
         ValueError, FloatingPointError, MemoryError, OSError: as `train` does.
     """
+    is_first = PartialState().is_main_process
+    with locked(run.output, by="mmeg train") if is_first else nullcontext():
+        return _train_bundle(run, sides)
+
+
+def _train_bundle(run: TrainingRun, sides: Sides) -> Evaluation | None:
     trained = train(
         run.training, sides.split, folder=run.output, cache=run.cache, num_workers=run.num_workers
     )

@@ -1,6 +1,10 @@
 import argparse
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -97,7 +101,7 @@ validation_folds = 2
 num_epochs = 1
 clips_per_epoch = 4
 batch_size = 4
-sizes = { num_features = 16, video = { channels = [4, 4] } }
+sizes = { num_features = 16, video = { channels = [4, 4, 4] } }
 """
 
 
@@ -125,6 +129,46 @@ def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "grid.toml").write_text(GRID.replace("num_epochs = 1", "num_epochs = 2"))
     assert run(*command) == 2
     assert "training.num_epochs: 1, now 2" in capsys.readouterr().err
+
+
+RUN = """
+corpora = ["synthetic"]
+name = "tiny"
+validation_folds = 2
+num_workers = 0
+[training]
+num_epochs = 1
+clips_per_epoch = 4
+batch_size = 4
+sizes = { num_features = 16, video = { channels = [4, 4, 4] } }
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "config", "begun"),
+    [("train", RUN, "epoch 1: "), ("compare", GRID, "4 cells, 0 of them there already")],
+)
+def test_a_second_run_into_a_folder_is_refused(
+    command: str, config: str, begun: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    write_corpus(tmp_path / "synthetic", num_videos=16, seconds=0.4)
+    file = tmp_path / "config.toml"
+    endless = config.replace("num_epochs = 1", "num_epochs = 1_000_000\npatience = 1_000_000")
+    file.write_text(f'data = "."\noutput = "out"\ncache = "cache"\n{endless}')
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", command, str(file)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # its own processes end with it
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
+    ) as first:
+        try:
+            assert any(begun in line for line in first.stderr)
+            assert run(command, str(file)) == 2
+        finally:
+            os.killpg(first.pid, signal.SIGKILL)
+    message = rf"mmeg {command}: another run writes into .*/out: mmeg {command}, process {first.pid} on "
+    assert re.search(message, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

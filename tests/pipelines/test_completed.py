@@ -1,12 +1,11 @@
 import dataclasses
-import multiprocessing
 import os
 from pathlib import Path
 
 import pytest
 
 from mmeg_model.media.source import VideoRef
-from pipelines.completed import RefusedError, locked, read_completed, remove_orphans
+from pipelines.completed import RefusedError, read_completed, remove_orphans
 from pipelines.outcomes import RunConstants
 from pipelines.publish import file_stem, publish
 from pipelines.tables import Failure, VideoPart
@@ -101,28 +100,3 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, content: bytes) -> No
         RefusedError, match=rf"{path.name} is damaged .* remove it and the files of the same name"
     ):
         read_completed(tmp_path, CONSTANTS)
-
-
-def _hold(output: Path, ready: "multiprocessing.synchronize.Event") -> None:
-    with locked(output, run_id="the-other-run"):
-        ready.set()
-        multiprocessing.Event().wait()
-
-
-def test_a_second_run_is_refused_and_a_dead_one_leaves_no_lock(tmp_path: Path) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    ready = spawn.Event()
-    holder = spawn.Process(target=_hold, args=(tmp_path, ready))
-    holder.start()
-    try:
-        assert ready.wait(60)
-        message = (
-            rf"another run writes into .*: run the-other-run, process {holder.pid} on .*, started 20\d\d-"
-        )
-        with pytest.raises(RefusedError, match=message), locked(tmp_path, run_id="mine"):
-            pass
-    finally:
-        holder.kill()
-        holder.join()
-    with locked(tmp_path, run_id="mine"):
-        pass
