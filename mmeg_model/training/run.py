@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 
 from mmeg_model.bundle import load, save
 from mmeg_model.corpora import corpus_named, read_corpora
@@ -179,7 +180,8 @@ def train_bundle(run: TrainingRun, sides: Sides) -> Evaluation | None:
         InUseError: if another run writes into the output folder.
         ValueError, FloatingPointError, MemoryError, OSError: as `train` does.
     """
-    is_first = PartialState().is_main_process
+    # As `train` will: whoever asks first decides for accelerate, for the whole life of the process.
+    is_first = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")).is_main_process
     with locked(run.output, by="mmeg train") if is_first else nullcontext():
         return _train_bundle(run, sides)
 

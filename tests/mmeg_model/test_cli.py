@@ -144,6 +144,25 @@ sizes = { num_features = 16, video = { channels = [4, 4, 4] } }
 """
 
 
+def test_processes_of_one_training_share_its_folder(tmp_path: Path):
+    """But a second training does not: did they not know of each other, one would be refused."""
+    write_corpus(tmp_path / "synthetic", num_videos=8, seconds=0.4)
+    file = tmp_path / "run.toml"
+    file.write_text(f'data = "."\noutput = "out"\ncache = "cache"\n{RUN}')
+    launched = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
+            *("-m", "pipelines.cli", "train", file),
+        ],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "ACCELERATE_USE_CPU": "true"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert launched.returncode == 0, launched.stderr
+    assert (tmp_path / "out" / "bundle" / "model.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("command", "config", "begun"),
     [("train", RUN, "epoch 1: "), ("compare", GRID, "4 cells, 0 of them there already")],
