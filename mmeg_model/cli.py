@@ -26,7 +26,7 @@ def _register_train(subparsers: "Subparsers") -> None:
         help="train a network as a TOML file says",
         description="Train a network as a TOML file says, and evaluate it on who was left out. A training that was "
         "interrupted goes on when it is started again; in several processes start it by `torchrun "
-        "--nproc-per-node 2 --no-python mmeg train CONFIG`.",
+        "--nproc-per-node 2 --no-python mmeg train CONFIG` (without a GPU with ACCELERATE_USE_CPU=true).",
         epilog="Exit status: 0; 2 could not start; 3 ended early (diverged, out of memory, full disk; the last "
         "checkpoint stands); 130 interrupted.",
     )

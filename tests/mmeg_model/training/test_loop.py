@@ -466,7 +466,11 @@ def test_two_processes_are_one_with_twice_the_batch(
     split = Split(uneven, split.test)
     config = replace(
         CONFIG,
-        sizes={**TINY, "audio": {"input_dropout": 0.0}},
+        sizes={
+            **TINY,
+            "audio": {"input_dropout": 0.0},
+            "video": {**TINY["video"], "dropout": 0.0, "box_jitter": 0.0},
+        },
         num_epochs=2,
         clips_per_epoch=24,
         batch_size=6,
