@@ -1,6 +1,5 @@
 """How far a figure would move with other speakers."""
 
-from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -10,27 +9,6 @@ LEVEL: Final = 0.95
 """Of confidence, unless said otherwise."""
 _DRAWS_AT_ONCE: Final = 2**18
 """Bounds the memory, a few MB, and keeps what is counted in the processor's cache."""
-
-
-def speaker_interval(
-    confusion: NDArray[np.integer],
-    figure: Callable[[NDArray[np.number]], NDArray[np.float64]],
-    *,
-    num_samples: int = 10_000,
-    level: float = LEVEL,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile interval of a figure under resampling of speakers, see `resampled_sums`.
-
-    Args:
-        confusion: counts by speaker, (speakers, label, predicted).
-        figure: of counts (..., label, predicted), such as `unweighted_average_recall`.
-        num_samples: of the bootstrap.
-        level: of confidence, in (0, 1).
-        seed: of the resampling.
-    """
-    drawn = resampled_sums(confusion, num_samples=num_samples, seed=seed)
-    return percentile_interval(figure(drawn), level=level)
 
 
 def resampled_sums(
