@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: env demo test check format pretrained benchmarks clean
+.PHONY: env demo test check format pretrained face-locator benchmarks clean
 
 env: $(VENV)/.complete
 
@@ -38,6 +38,11 @@ format: env
 pretrained: env
 	@test -n "$(DATA)" || { echo 'make pretrained DATA=folder-of-the-corpora [CORPORA='javanese-av …']' >&2; exit 2; }
 	$(BIN)/python -m mmeg_model.training.pretrained --data $(DATA) $(if $(CORPORA),--corpora $(CORPORA)) --output mmeg_model/pretrained
+
+# Where faces are in frames: `make pretrained` takes these weights as they are.
+face-locator: env
+	@test -n "$(DATA)" || { echo 'make face-locator DATA=folder-of-the-corpora' >&2; exit 2; }
+	$(BIN)/python -m mmeg_model.training.face_locator --data $(DATA)/fer2013-faces
 
 benchmarks: env
 	$(BIN)/python benchmarks/decode.py
