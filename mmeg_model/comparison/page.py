@@ -177,8 +177,8 @@ def _results(grid: Grid, outcomes: Outcomes, analysis: Analysis) -> Iterator[str
     yield (
         "NLL is the mean negative log-likelihood in nats, UAR the unweighted average recall, gap = test − train, all with "
         "95 % intervals. *Joint loss* is the paper's metric: the tasks' NLL on test under the weights of each training's "
-        "kept epoch, scaled to sum to 1 as the paper's do; of `rlw` and `torchjd` these are the weights of one step, so "
-        "their joint loss is partly chance."
+        "kept epoch, scaled to sum to 1 as the paper's do; of `rlw` and `torchjd`, which have new weights at each step, these are "
+        "the mean over the steps of that epoch."
     )
     if single := [weighted.label for weighted in grid.weightings if weighted.single_task]:
         yield (
