@@ -14,9 +14,11 @@ PRIOR_DEVIATION: Final = 0.5
 def fit_temperature(predictions: Predictions) -> float:
     """The most probable temperature (Guo et al. 2017, arXiv 1706.04599), given what is known beforehand.
 
-    Fit it on speakers that the network was not trained on. A speaker counts once, however many the clips, and a
-    log-normal prior about 1 weighs against them: else a few speakers who are all judged right would make the network
-    sure of everybody. Without a labelled clip there is the prior alone, whose mode is 1.
+    Fit it on speakers that the network was not trained on. The mean over all clips counts as often as there are
+    speakers, however many the clips, and a log-normal prior about 1 weighs against it: else a few speakers who are all
+    judged right would make the network sure of everybody. Within the mean every clip counts alike, with each set of
+    modalities, so a corpus of many clips has more to say. Without a labelled clip there is the prior alone, whose mode
+    is 1.
     """
     if not len(predictions):
         return 1.0

@@ -33,7 +33,8 @@ class VideoConfig:
     face_scale: float = 0.75
     """How much of the box around a face is looked at: in whole frames boxes are a quarter too large."""
     box_jitter: float = 0.12
-    """Standard deviation of the boxes' log size in training; their centres move a quarter of that."""
+    """In training, standard deviation of what is added to the log size of a box, the same for both sides; each side has
+    half as much of its own beside, a centre moves by a quarter."""
 
     def __post_init__(self) -> None:
         require_positive(self, "frame_stride", "channels", "num_frame_features", "face_scale")
