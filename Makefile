@@ -36,7 +36,7 @@ format: env
 
 # DATA holds the corpora, laid out as docs/corpora.md says.
 pretrained: env
-	@test -n "$(DATA)" || { echo 'make pretrained DATA=folder-of-the-corpora [CORPORA='javanese-av …']' >&2; exit 2; }
+	@test -n "$(DATA)" || { echo "make pretrained DATA=folder-of-the-corpora [CORPORA='javanese-av …']" >&2; exit 2; }
 	$(BIN)/python -m mmeg_model.training.pretrained --data $(DATA) $(if $(CORPORA),--corpora $(CORPORA)) --output mmeg_model/pretrained
 
 # Where faces are in frames: `make pretrained` takes these weights as they are.
