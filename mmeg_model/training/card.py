@@ -55,6 +55,11 @@ class CardFacts:
         return [u for u in self.utterances if not corpus_named(u.corpus).stills]
 
     @property
+    def num_stills(self) -> int:
+        """Single pictures, of people nobody knows."""
+        return len(self.utterances) - len(self.known)
+
+    @property
     def weights_license(self) -> str | None:
         """The licence that a corpus asks of the weights; None if none does."""
         return next((asked for name in self.corpora if (asked := corpus_named(name).weights_license)), None)
@@ -138,7 +143,9 @@ def _about(facts: CardFacts) -> str:
         f"""\
         A small network (preset `{facts.config.preset}`, {facts.num_weights:,} weights) that guesses from a clip of
         some seconds, by sound, picture or both, which emotion and which gender a viewer would *perceive*. It says
-        nothing of what a person feels or is. Load it with `mmeg_model.load()`; `mmeg annotate` uses it by default."""
+        nothing of what a person feels or is. Of a picture it looks at the face, which a small network finds that was trained
+        beforehand, on pictures of faces without labels, and is left as it is; what sound and picture say is added.
+        Load it with `mmeg_model.load()`; `mmeg annotate` uses it by default."""
     )
 
 
@@ -180,12 +187,18 @@ def _recipe(facts: CardFacts) -> str:
         f"- {name}: {value}" for name, value in asdict(facts.config).items() if value not in ({}, "")
     )
     temperatures = ", ".join(f"{task} {value:.2f}" for task, value in facts.temperatures.items())
+    stills = (
+        " Single pictures have batches of their own, in which they are put as faces anywhere into frames."
+        if facts.num_stills
+        else ""
+    )
+    held_out = " and on pictures that were kept apart as well" if facts.num_stills else ""
     return (
-        f"{choices}\n\nSounds are changed in speed, level, timbre and noise, pictures in side, framing and light. "
-        f"The network that ships is that of epoch {facts.epoch}, the one with the lowest unweighted sum of the tasks' "
-        f"losses on {len(facts.validation_speakers)} speakers that it was not trained on "
-        f"({', '.join(facts.validation_speakers)}); on the same speakers its probabilities were calibrated "
-        f"(temperatures: {temperatures})."
+        f"{choices}\n\nSounds are changed in speed, level, timbre and noise, pictures in side, framing and light."
+        f"{stills} The network that ships is that of epoch {facts.epoch}, the one with the lowest unweighted sum of the "
+        f"tasks' losses (each the mean over corpora and sets of modalities) on {len(facts.validation_speakers)} speakers "
+        f"that it was not trained on ({', '.join(facts.validation_speakers)}){held_out}; on the recordings of the same "
+        f"speakers its probabilities were calibrated (temperatures: {temperatures})."
     )
 
 
@@ -203,8 +216,9 @@ def _how_known(facts: CardFacts) -> str:
         "own UAR. NLL: negative log-likelihood in nats; ECE: expected calibration error over ten bins; both after "
         "calibration."
         + (
-            " Of still pictures it is not known who is in them: the same person may have been on both sides."
-            if len(facts.known) < len(facts.utterances)
+            " Of still pictures it is not known who is in them: the same person may have been on both sides, each "
+            "counts as a speaker of its own in their rows, and the network that finds faces had seen all of them."
+            if facts.num_stills
             else ""
         )
     )
@@ -212,11 +226,10 @@ def _how_known(facts: CardFacts) -> str:
 
 def _limits(facts: CardFacts) -> str:
     num_faces = len({u.speaker for u in facts.known if u.has_picture})
-    num_pictures = sum(corpus_named(u.corpus).stills for u in facts.utterances)
     languages = sorted(
         {corpus_named(name).language for name in facts.corpora if not corpus_named(name).stills}
     )
-    pictures = f" and {num_pictures:,} still pictures of people nobody knows" if num_pictures else ""
+    pictures = f" and {facts.num_stills:,} still pictures of people nobody knows" if facts.num_stills else ""
     return "\n".join(
         [
             "- All speech it knows is acted, the same few sentences over and over. On free speech, with several "
@@ -224,7 +237,7 @@ def _limits(facts: CardFacts) -> str:
             f"- Of faces it has seen those of {num_faces} people, near, lit and frontal{pictures}. Their perceived "
             f"gender it knows from the {num_faces} people alone. What it says from the picture alone (the rows *video*) "
             "deserves little trust for faces unlike theirs: whose skin, age, head-dress or glasses they lack.",
-            f"- Languages: {', '.join(languages)}. No children.",
+            f"- Languages: {', '.join(languages)}. No child speaks in it.",
             f"- {len(EMOTIONS)} emotions and {len(GENDERS)} genders are what its corpora label, not what there is. It "
             "gives one of them to whatever it is shown, a cat or a test card too; low confidence is a hint, no proof.",
             "- Who is perceived how depends on who looks. The labels are what actors were told to show, and what few "

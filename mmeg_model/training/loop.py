@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mmeg_model.corpora import corpus_named
 from mmeg_model.corpora.utterance import Utterance
 from mmeg_model.evaluation.calibration import fit_temperature
 from mmeg_model.evaluation.metrics import negative_log_likelihoods
@@ -38,7 +39,7 @@ class Trained:
     network: nn.Module
     """Of the epoch with the lowest validation loss, in evaluation mode, on the CPU."""
     temperatures: dict[str, float]
-    """Per task, fitted on the validation speakers."""
+    """Per task, fitted on the validation speakers' recordings."""
     epoch: int
     """That epoch, from 1."""
     validation_losses: dict[str, float]
@@ -213,7 +214,7 @@ def train(
 
     load_weights(network, progress.best["network"], folder / CHECKPOINT)
     validation = predict(network, held_out, cache=cache)
-    temperatures = {task: fit_temperature(of_task) for task, of_task in validation.items()}
+    temperatures = {task: fit_temperature(_of_recordings(of_task)) for task, of_task in validation.items()}
     best = progress.history[progress.best["epoch"] - 1]
     accelerator.end_training()
     return Trained(network.cpu(), temperatures, best["epoch"], best["validation"], best["weights"])
@@ -263,6 +264,12 @@ def _next(loader: Iterator[Batch]) -> Batch:
         raise OSError(
             f"a process that prepares batches has ended ({error}): run it again, it goes on"
         ) from error
+
+
+def _of_recordings(predictions: Predictions) -> Predictions:
+    """Without stills, if there are others: a temperature is for clips, and stills would outnumber them."""
+    recordings = np.array([not corpus_named(corpus).stills for corpus in predictions.corpora], np.bool_)
+    return predictions.where(recordings) if recordings.any() else predictions
 
 
 def _to_device(batch: Batch, device: torch.device) -> Batch:

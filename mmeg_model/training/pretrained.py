@@ -71,7 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{len(reading.utterances)} utterances; left out: {dict(reading.excluded) or 'none'}", file=sys.stderr
     )
     folds = speaker_folds(reading.utterances, given.folds, seed=config.seed)
-    shipped_split = speaker_folds(reading.utterances, given.validation_folds, seed=config.seed + 1)[0]
+    candidates = speaker_folds(reading.utterances, given.validation_folds, seed=config.seed + 1)
+    # Someone of as many corpora as can be: who decides should have pictures and sounds in all their kinds.
+    shipped_split = max(candidates, key=lambda split: len({u.corpus for u in split.test}))
     # Each training has a process and a thread of its own: networks as small as these gain little from more.
     with ProcessPoolExecutor(given.jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         tests = [

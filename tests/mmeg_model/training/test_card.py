@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mmeg_model.corpora.utterance import Utterance
+from mmeg_model.corpora.utterance import TablePicture, Utterance
 from mmeg_model.evaluation.report import Baseline, Figures
 from mmeg_model.training.card import CardFacts, card, license_text
 from mmeg_model.training.config import TrainingConfig
@@ -71,6 +71,24 @@ def test_header_holds_licence_and_figures():
     assert [(metric["type"], metric["value"]) for metric in result["metrics"]] == [
         ("unweighted_average_recall", 0.679)
     ]
+
+
+def test_stills_of_people_nobody_knows():
+    still = Utterance(
+        Path("train.parquet"), "fer2013-faces", "fer2013/1", "fer2013-1", "anger", None, part=TablePicture(1)
+    )
+    text = card(facts(CLIP, still, replace(still, recording="fer2013/2", speaker="fer2013-2")))
+    for said in (
+        "2 anger |  | data of a public contest",
+        "| 2 | unknown |",
+        "3 examples, 1 of them of 1 known speakers",
+        "Of faces it has seen those of 1 people, near, lit and frontal and 2 still pictures",
+        "Single pictures have batches of their own",
+        "the same person may have been on both sides",
+        "Languages: Javanese.",
+    ):
+        assert said in text
+    assert "still pictures" not in card(facts(CLIP)).split("## What else was tried")[0]
 
 
 def test_figures_of_one_corpus_are_told_apart_in_the_header():
