@@ -187,4 +187,5 @@ def _by_fold(quantity: Quantity) -> NDArray[np.float64]:
 
 
 def _agreeing(values: NDArray[np.float64], mean: float) -> tuple[int, int]:
-    return int((np.sign(values) == np.sign(mean)).sum()), len(values)
+    """How many are on the mean's side of 0; what is exactly 0 is on neither."""
+    return int(((np.sign(values) == np.sign(mean)) & (values != 0)).sum()), len(values)

@@ -11,11 +11,12 @@ import numpy as np
 
 from mmeg_model.bundle import Model
 from mmeg_model.clip import Clip
+from mmeg_model.corpora import corpus_named
 from mmeg_model.corpora.decoded import load_clip
 from mmeg_model.corpora.utterance import Utterance
 from mmeg_model.evaluation.joint_report import JointFigures, as_joint_table, report_joint
 from mmeg_model.evaluation.predictions import predict_clips
-from mmeg_model.evaluation.report import Figures, as_table, report, report_by_gender
+from mmeg_model.evaluation.report import ALL_CORPORA, Figures, as_table, report, report_by_gender
 from mmeg_model.evaluation.speaker_report import SpeakerFigures, report_by_speaker
 from mmeg_model.labels import LABELS_BY_TASK
 from mmeg_model.whole import written_whole
@@ -127,6 +128,9 @@ def warnings(evaluation: Evaluation) -> Iterator[str]:
     yield from evaluation.failures[:_MOST_NAMED]
     if evaluation.failures:
         yield f"{len(evaluation.failures)} clips could not be decoded and are in no figure"
+    corpora = {figures.corpus for figures in evaluation.figures} - {ALL_CORPORA}
+    if stills := sorted(corpus for corpus in corpora if corpus_named(corpus).stills):
+        yield f"of the people in {', '.join(stills)} nobody is known: whether they were trained on is not checked"
     if evaluation.trained_on_speakers is None:
         yield "the bundle does not tell whom it was trained on: whether these speakers were left out is not checked"
     elif evaluation.trained_on_speakers:

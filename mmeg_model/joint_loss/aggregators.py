@@ -49,8 +49,8 @@ class TorchjdWeighting(Weighting):
         aggregator: a name in `AGGREGATORS`.
 
     Raises:
-        ValueError: if there is no aggregator of that name (the message says which are near), or there are several
-            processes.
+        ValueError: if there is no aggregator of that name (the message says which are near), its package is not
+            installed, or there are several processes.
         FloatingPointError: in a step, if a gradient is not finite.
     """
 
@@ -62,7 +62,13 @@ class TorchjdWeighting(Weighting):
         if aggregator not in AGGREGATORS:
             raise ValueError(unknown("aggregator", aggregator, AGGREGATORS))
         _refuse_several_processes()
-        self.aggregate = AGGREGATORS[aggregator]()
+        try:
+            self.aggregate = AGGREGATORS[aggregator]()
+        except ImportError as error:  # quadprog's licence is not for everybody
+            raise ValueError(
+                f"the aggregator {aggregator!r} needs quadprog, which is under the GPL: pip install 'mmeg[upgrad]', or "
+                f"take one that does not, such as 'MGDA' ({error})"
+            ) from error
         self.register_buffer("found", torch.full((len(self.tasks),), 1 / len(self.tasks)))
 
     @property

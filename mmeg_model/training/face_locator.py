@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from mmeg_model.corpora.decoded import default_cache, load_clip
 from mmeg_model.corpora.fer2013 import read_pictures
 from mmeg_model.networks.face_locator import LOCATOR_WEIGHTS, FaceLocator
 from mmeg_model.training.face_placement import place
+from mmeg_model.whole import written_whole
 
 BATCH_SIZE = 64
 LEARNING_RATE = 4e-3
@@ -25,15 +26,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of FER2013")
     parser.add_argument("--steps", type=int, default=1500, help=f"of {BATCH_SIZE} pictures")
     parser.add_argument("--output", type=Path, default=LOCATOR_WEIGHTS, help="replaced if it is there")
+    parser.add_argument("--cache", type=Path, default=default_cache(), help="for decoded clips")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     utterances = read_pictures(given.data).utterances
     pictures = torch.from_numpy(
-        np.stack([load_clip(u, cache=default_cache()).frames[0, :, :, 0] for u in utterances])
+        np.stack([load_clip(u, cache=given.cache).frames[0, :, :, 0] for u in utterances])
     )
     network = train_locator(pictures, given.steps)
-    save_file(network.state_dict(), given.output)
+    with written_whole(given.output) as file:
+        file.write(save(network.state_dict()))
     return 0
 
 

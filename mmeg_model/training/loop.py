@@ -45,7 +45,7 @@ class Trained:
     validation_losses: dict[str, float]
     """Per task, before calibration, in nats."""
     weights: dict[str, float]
-    """Of the joint loss, per task, behind that epoch."""
+    """Of the joint loss, per task, behind that epoch; its mean where each step has weights of its own."""
 
 
 class JointLoss(nn.Module):

@@ -133,3 +133,20 @@ def test_several_processes_are_refused(tmp_path):
         output, _ = process.communicate(timeout=120)
         assert process.returncode == 0
         assert output.count("needs the gradients of the whole batch and so one process, there are 2") == 2
+
+
+@pytest.mark.parametrize("aggregator", ["UPGrad", "DualProj"])
+def test_without_quadprog(aggregator: str):
+    """In a process of its own, which cannot import it."""
+    script = f"""
+import sys
+sys.modules["quadprog"] = None
+from mmeg_model.joint_loss import make_weighting
+try:
+    make_weighting("torchjd", aggregator={aggregator!r})
+except ValueError as error:
+    print(error)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert f"the aggregator '{aggregator}' needs quadprog" in ran.stdout
+    assert "pip install 'mmeg[upgrad]'" in ran.stdout

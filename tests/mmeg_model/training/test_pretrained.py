@@ -56,6 +56,6 @@ def test_the_card_tells_of_every_speaker_once(output: Path):
     assert f"emotion {temperatures['emotion']:.2f}, gender {temperatures['gender']:.2f}" in card
 
 
-def test_no_fold_trains_on_whom_it_tests(output: Path):
+def test_each_fold_and_what_ships_has_a_folder_of_its_own(output: Path):
     assert sorted(path.name for path in (output / "runs").iterdir()) == ["fold-0", "fold-1", "shipped"]
     assert all((output / "runs" / run / "checkpoint.pt").exists() for run in ("fold-0", "fold-1", "shipped"))
