@@ -113,6 +113,7 @@ for attempt in (
         attempt()
     except ValueError as error:
         print(error)
+torch.distributed.barrier()  # else one may be gone before the other has connected
 torch.distributed.destroy_process_group()
 """
 
