@@ -114,7 +114,7 @@ def train(
             load_backbone_weights(network.video.backbone, config.backbone_weights)
         except OSError as error:
             raise ValueError(f"backbone weights: {error}") from error
-    if isinstance(network, CompactNetwork):
+    if isinstance(network, CompactNetwork) and not (folder / CHECKPOINT).exists():
         samples, samples_valid = sounds(split.train, config, cache=cache)
         if len(samples) > 1:
             network.measure(samples, samples_valid)
@@ -290,7 +290,9 @@ def _out_of_memory_explained(config: TrainingConfig) -> Iterator[None]:
         yield
     except (RuntimeError, MemoryError) as error:
         # On the CPU torch raises a plain RuntimeError.
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "alloc" not in str(error):
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(
+            error
+        ):
             raise
         raise MemoryError(
             f"a step of batch_size {config.batch_size} with clips of {config.crop_seconds} s needs more memory than "

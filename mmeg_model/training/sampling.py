@@ -40,11 +40,11 @@ class Batch(NamedTuple):
 class TrainingBatches(Dataset[Batch]):
     """The batch of each step of a training, a function of configuration and step alone.
 
-    A batch is of recordings or of stills (single pictures, if a corpus of such is among the utterances): a mean
-    over both would let the kind with more labels for a task drown the other.
-
     So it does not matter which worker makes it, in which order, or whether the training was interrupted before.
     The clips of a step are dealt out to the processes: what they take together does not depend on their number.
+
+    A batch is of recordings or of stills (single pictures, if a corpus of such is among the utterances): a mean
+    over both would let the kind with more labels for a task drown the other.
     """
 
     def __init__(
@@ -64,9 +64,8 @@ class TrainingBatches(Dataset[Batch]):
         self.num_processes = num_processes
         stills = [u for u in utterances if corpus_named(u.corpus).stills]
         recordings = [u for u in utterances if not corpus_named(u.corpus).stills]
-        self.recordings, self.stills = _Drawn(recordings), _Drawn(stills)
+        self.recordings, self.stills = _Urn(recordings), _Urn(stills)
         self.told: set[object] = set()
-        self.kept: dict[Utterance, Clip] = {}
 
     def __len__(self) -> int:
         return self.config.num_epochs * self.config.steps_per_epoch
@@ -80,7 +79,7 @@ class TrainingBatches(Dataset[Batch]):
         share = self.config.still_share if self.recordings and self.stills else float(not self.recordings)
         if math.floor((step + 1) * share) > math.floor(step * share):  # evenly over the training
             drawn = [self._draw(self.stills, random) for random in self._randoms(step)]
-            # All at once, a hundred times as fast; those of other processes too, so that theirs are the same.
+            # All at once, which is faster; those of other processes too, so that theirs are the same.
             placed = place_faces([clip for clip, _ in drawn], np.random.default_rng([self.config.seed, step]))
             drawn = [(clip, utterance) for clip, (_, utterance) in zip(placed, drawn, strict=True)]
             drawn = drawn[self.process :: self.num_processes]
@@ -104,26 +103,19 @@ class TrainingBatches(Dataset[Batch]):
         clip = drop_modality(clip, self.config.modality_dropout, random)
         return augment(clip, random) if random.random() < self.config.augmentation else clip, utterance
 
-    def _draw(self, drawn_from: "_Drawn", random: Random) -> tuple[Clip, Utterance]:
+    def _draw(self, drawn_from: "_Urn", random: Random) -> tuple[Clip, Utterance]:
         for _ in range(10):
             utterance = drawn_from.draw(random)
             try:
-                return self._load(utterance), utterance
+                return load_clip(utterance, cache=self.cache), utterance
             except ValueError as error:
                 if (place := (utterance.path, utterance.part)) not in self.told:
                     print(f"left out, another is drawn instead: {error}", file=sys.stderr)
                     self.told.add(place)
         raise OSError("ten utterances one after the other cannot be decoded; those tried are named above")
 
-    def _load(self, utterance: Utterance) -> Clip:
-        if not corpus_named(utterance.corpus).stills:
-            return load_clip(utterance, cache=self.cache)
-        if utterance not in self.kept:  # 28 kB each, drawn several times
-            self.kept[utterance] = load_clip(utterance, cache=self.cache)
-        return self.kept[utterance]
 
-
-class _Drawn:
+class _Urn:
     """Utterances to draw from."""
 
     def __init__(self, utterances: Sequence[Utterance]) -> None:
