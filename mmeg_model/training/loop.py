@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from mmeg_model.networks.presets import build
 from mmeg_model.splits import SpeakerLeakingSplit, Split
 from mmeg_model.training.checkpoint import load_weights
 from mmeg_model.training.config import TrainingConfig
+from mmeg_model.training.failures import DEAD_WORKER, dead_worker_explained, out_of_memory_explained
 from mmeg_model.training.progress import CHECKPOINT, Progress
 from mmeg_model.training.sampling import Batch, TrainingBatches, batch_loader, decodable, sounds
 
@@ -69,6 +69,7 @@ class JointLoss(nn.Module):
             return self.weighting.joint_loss(losses.float() * factors, labelled), losses.detach()
 
 
+@dead_worker_explained()
 def train(
     config: TrainingConfig,
     split: Split | SpeakerLeakingSplit,
@@ -94,7 +95,7 @@ def train(
             backbone's weights do not fit.
         FloatingPointError: if a loss or a gradient is not finite; the message names the task or the step.
         MemoryError: if a step needs more memory than there is.
-        OSError: if the folder cannot be written, or clips cannot be decoded time after time.
+        OSError: if the folder cannot be written, clips cannot be decoded time after time, or a worker was killed.
         In all of these the last checkpoint stands.
     """
     accelerator = Accelerator(
@@ -177,7 +178,7 @@ def train(
             num_in_all = accelerator.reduce(num_labelled, "sum")
             factors = accelerator.num_processes * num_labelled / num_in_all.clamp(min=1)
             optimizer.zero_grad()
-            with _out_of_memory_explained(config):
+            with out_of_memory_explained(config):
                 loss, losses = prepared(batch, factors, num_in_all > 0)
                 accelerator.backward(loss)
             norm = accelerator.clip_grad_norm_(network.parameters(), config.max_gradient_norm)
@@ -252,18 +253,14 @@ def _next(loader: Iterator[Batch]) -> Batch:
     """The next batch.
 
     Raises:
-        OSError: if it cannot be made, or the process that makes it died.
+        OSError: if it cannot be made, or the worker that makes it has died.
     """
     try:
         return next(loader)
+    except (ConnectionError, EOFError) as error:
+        raise OSError(DEAD_WORKER.format(error)) from error
     except OSError as error:  # of a worker, it tells of its whole stack
         raise OSError(str(error).strip().splitlines()[-1].removeprefix("OSError: ")) from error
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise OSError(
-            f"a process that prepares batches has ended ({error}): run it again, it goes on"
-        ) from error
 
 
 def _of_recordings(predictions: Predictions) -> Predictions:
@@ -282,22 +279,6 @@ def _to_device(batch: Batch, device: torch.device) -> Batch:
 
 def _step_seed(seed: int, step: int, process: int) -> int:
     return int(np.random.SeedSequence([seed, step, process]).generate_state(1)[0])
-
-
-@contextmanager
-def _out_of_memory_explained(config: TrainingConfig) -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        # On the CPU torch raises a plain RuntimeError.
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(
-            error
-        ):
-            raise
-        raise MemoryError(
-            f"a step of batch_size {config.batch_size} with clips of {config.crop_seconds} s needs more memory than "
-            f"there is: lower one of the two. The checkpoint of the last epoch stands ({error})"
-        ) from error
 
 
 def _by_task(values: Tensor) -> dict[str, float]:

@@ -272,6 +272,44 @@ if __name__ == "__main__":  # workers read this file too
         assert alive == []
 
 
+def test_a_worker_that_is_killed_ends_it(split: Split, clip_cache: Path, tmp_path: Path):
+    """In a process of its own: torch may raise more than once, wherever the main thread is."""
+    (tmp_path / "split").write_bytes(pickle.dumps(split))
+    script = tmp_path / "killing.py"
+    script.write_text(f"""
+import pickle
+from pathlib import Path
+import psutil
+from mmeg_model.training import loop
+from mmeg_model.training.config import TrainingConfig
+
+if __name__ == "__main__":  # workers read this file too
+    split = pickle.loads(Path({str(tmp_path / "split")!r}).read_bytes())
+    calm = loop.task_losses
+    def killing(logits, labels):
+        for child in psutil.Process().children():
+            if "spawn_main" in " ".join(child.cmdline()):
+                child.kill()
+        return calm(logits, labels)
+    loop.task_losses = killing
+    config = TrainingConfig(sizes={TINY!r}, num_epochs=9, clips_per_epoch=8, batch_size=4)
+    try:
+        loop.train(config, split, folder=Path({str(tmp_path / "run")!r}), cache=Path({str(clip_cache)!r}), num_workers=1)
+    except OSError as error:
+        print(error, flush=True)
+""")
+    ran = subprocess.run([sys.executable, script], check=False, capture_output=True, text=True)
+    assert "a process that prepares batches has ended" in ran.stdout, ran.stderr
+
+
+def test_what_a_worker_cannot_decode_is_told_in_a_line(split: Split, clip_cache: Path, tmp_path: Path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    nothing = Split(tuple(replace(u, path=broken) for u in split.train), split.test)
+    with pytest.raises(OSError, match=r"^ten utterances one after the other cannot be decoded"):
+        train(CONFIG, nothing, folder=tmp_path / "run", cache=clip_cache, num_workers=1)
+
+
 def test_a_finished_training_is_not_done_again(
     trained, split: Split, clip_cache: Path, monkeypatch: pytest.MonkeyPatch
 ):
