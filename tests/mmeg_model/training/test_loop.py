@@ -567,13 +567,47 @@ def test_balanced_loss_by_hand():
     assert balanced_loss(predictions) == pytest.approx((np.log(2) + np.log(4)) / 2)
 
 
+SMALL_PAPER = {
+    "audio": {"channels": 10, "short_kernel": 8, "long_kernel": 16},
+    "video": {"blocks": [1, 1, 1, 1]},
+    "hidden_size": 8,
+}
+
+
+def test_batch_statistics_are_averaged_as_the_weights_are(split: Split, clip_cache: Path, tmp_path: Path):
+    """The first step is taken over as it is; behind the second the average stands a tenth of the way to it."""
+    config = TrainingConfig(
+        preset="paper",
+        sizes=SMALL_PAPER,
+        num_epochs=1,
+        clips_per_epoch=4,
+        batch_size=2,
+        crop_seconds=0.2,
+        average_decay=0.9,
+        modality_dropout=0.0,
+    )
+    statistics = []
+    update = loop.AveragedModel.update_parameters
+
+    def noted(average, network):
+        statistics.append(network.video.backbone.bn1.running_mean.clone())
+        update(average, network)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.AveragedModel, "update_parameters", noted)
+        train(config, split, folder=tmp_path, cache=clip_cache)
+
+    first, second = statistics
+    averaged = load_checkpoint(tmp_path / "checkpoint.pt")["average"][
+        "module.video.backbone.bn1.running_mean"
+    ]
+    assert not torch.allclose(first, second, atol=1e-4)
+    assert torch.allclose(averaged, first + 0.1 * (second - first), atol=1e-6)
+
+
 def test_paper_starts_from_the_weights_of_a_backbone(split: Split, clip_cache: Path, tmp_path: Path):
     """One step on frozen weights would leave them; at a rate of 1e-12 they are what they were."""
-    sizes = {
-        "audio": {"channels": 10, "short_kernel": 8, "long_kernel": 16},
-        "video": {"blocks": [1, 1, 1, 1]},
-        "hidden_size": 8,
-    }
+    sizes = SMALL_PAPER
     backbone = loop.build("paper", sizes).video.backbone.state_dict()
     torch.save(backbone, tmp_path / "resnet.pth")
     config = TrainingConfig(
