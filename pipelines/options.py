@@ -10,7 +10,7 @@ from mmeg_model.labels import LABELS_BY_TASK
 from mmeg_model.media.windows import WINDOW_MS
 
 
-def num_cores() -> int:
+def _num_cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
@@ -26,7 +26,7 @@ def whole_number(most: int) -> Callable[[str], int]:
     return parse
 
 
-def seconds_up_to(most: float) -> Callable[[str], float]:
+def _seconds_up_to(most: float) -> Callable[[str], float]:
     """A parser of durations up to `most`."""
 
     def parse(text: str) -> float:
@@ -73,7 +73,7 @@ class AnnotateOptions(PipelineOptions):
         )
         how.add_argument(
             "--window-seconds",
-            type=seconds_up_to(3600),
+            type=_seconds_up_to(3600),
             default=WINDOW_MS / 1000,
             metavar="S",
             help="length of a clip, a multiple of 0.04 (default: %(default)s)",
@@ -93,27 +93,7 @@ class AnnotateOptions(PipelineOptions):
             metavar="N",
             help="clips in a batch of the network (default: %(default)s); halved where memory does not suffice",
         )
-        where.add_argument(
-            "--num-decoders",
-            type=whole_number(1024),
-            default=num_cores(),
-            metavar="N",
-            help="decoder processes side by side (default: one for each core, here %(default)s)",
-        )
-        where.add_argument(
-            "--decode-deadline-seconds",
-            type=seconds_up_to(86_400),
-            default=300.0,
-            metavar="S",
-            help="longest time for decoding about a minute of one video (default: %(default)s)",
-        )
-        where.add_argument(
-            "--decode-memory-mib",
-            type=whole_number(1 << 20),
-            default=1024,
-            metavar="MIB",
-            help="most private memory of one decoder process, in MiB (default: %(default)s)",
-        )
+        add_decoder_flags(where, decoded="about a minute of one video")
         where.add_argument(
             "--slice-videos",
             type=whole_number(10**9),
@@ -135,3 +115,28 @@ class AnnotateOptions(PipelineOptions):
             metavar="N",
             help="files for each table and slice (default: %(default)s)",
         )
+
+
+def add_decoder_flags(flags: argparse._ActionsContainer, *, decoded: str) -> None:
+    """Add what limits decoder processes to a parser or a group; decoded is what one request is for."""
+    flags.add_argument(
+        "--num-decoders",
+        type=whole_number(1024),
+        default=_num_cores(),
+        metavar="N",
+        help="decoder processes side by side (default: one for each core, here %(default)s)",
+    )
+    flags.add_argument(
+        "--decode-deadline-seconds",
+        type=_seconds_up_to(86_400),
+        default=300.0,
+        metavar="S",
+        help=f"longest time for decoding {decoded} (default: %(default)s)",
+    )
+    flags.add_argument(
+        "--decode-memory-mib",
+        type=whole_number(1 << 20),
+        default=1024,
+        metavar="MIB",
+        help="most private memory of one decoder process, in MiB (default: %(default)s)",
+    )

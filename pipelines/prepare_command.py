@@ -29,7 +29,7 @@ from pipelines.ending import (
     quiet_libraries,
 )
 from pipelines.local_run import LOCAL_RUNNER, new_run_id
-from pipelines.options import num_cores, seconds_up_to, whole_number
+from pipelines.options import add_decoder_flags, whole_number
 from pipelines.prepare import CorpusPlan, PlanCorpora, WriteShards, request_of, shards_to_write
 from pipelines.progress import ShardProgress, shown
 
@@ -104,27 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MIB",
         help="about so large is a shard (default: %(default)s)",
     )
-    parser.add_argument(
-        "--num-decoders",
-        type=whole_number(1024),
-        default=num_cores(),
-        metavar="N",
-        help="decoder processes side by side (default: one for each core, here %(default)s)",
-    )
-    parser.add_argument(
-        "--decode-deadline-seconds",
-        type=seconds_up_to(86_400),
-        default=300.0,
-        metavar="S",
-        help="longest time for decoding one utterance (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--decode-memory-mib",
-        type=whole_number(1 << 20),
-        default=1024,
-        metavar="MIB",
-        help="most private memory of one decoder process, in MiB (default: %(default)s)",
-    )
+    add_decoder_flags(parser, decoded="one utterance")
     return parser
 
 
