@@ -14,7 +14,7 @@ from mmeg_model.media.source import VideoRef, local_version, printable
 from pipelines.tables import Failure
 
 PICTURE_EXTENSIONS: Final = tuple(
-    ".mp4 .m4v .mov .mkv .webm .avi .ts .mts .m2ts .mpg .mpeg .ogv".split()  # noqa: SIM905
+    ".mp4 .m4v .mov .mkv .webm .avi .ts .mts .m2ts .mpg .mpeg .ogv .flv .3gp .wmv".split()  # noqa: SIM905
 )
 SOUND_EXTENSIONS: Final = tuple(".wav .flac .mp3 .m4a .ogg .opus .aac".split())  # noqa: SIM905
 MANIFEST_EXTENSIONS: Final = (".txt", ".csv")
