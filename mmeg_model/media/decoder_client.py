@@ -26,8 +26,8 @@ from mmeg_model.clip import FRAME_SIZE, SAMPLES_PER_FRAME, Clip, num_frames_betw
 from mmeg_model.media.crop import WHOLE, Crop
 from mmeg_model.media.decoder_process import MESSAGE_LENGTH, encode_message
 from mmeg_model.media.errors import MediaError, Stage
+from mmeg_model.media.opening import Handle
 from mmeg_model.media.probe import VideoInfo
-from mmeg_model.media.source import VideoRef
 from mmeg_model.media.windows import Window
 
 DECODER_COMMAND: Final = (sys.executable, "-P", "-m", "mmeg_model.media.decoder_process")
@@ -140,15 +140,14 @@ class DecoderClient:
         self._process.returncode = 0  # so that close() leaves the process alone
         self.close()
 
-    def probe(self, descriptor: int, video: VideoRef) -> Iterator[VideoInfo]:
+    def probe(self, handle: Handle) -> Iterator[VideoInfo]:
         """Yield the one answer."""
-        self._ask({}, descriptor, video)
+        self._ask({}, handle)
         yield self._video_info(self._receive_message().get("info"))
 
     def decode(
         self,
-        descriptor: int,
-        video: VideoRef,
+        handle: Handle,
         info: VideoInfo,
         windows: Sequence[Window],
         *,
@@ -165,7 +164,7 @@ class DecoderClient:
             "clips_ahead": clips_ahead,
             "crop": asdict(crop),
         }
-        self._ask(request, descriptor, video)
+        self._ask(request, handle)
         for window in windows:
             message = self._receive_message()
             if message.get("clip") != list(window):
@@ -173,15 +172,15 @@ class DecoderClient:
             yield self._delivery(message, window)
         yield self._delivery(self._receive_message(), None)
 
-    def _ask(self, request: dict[str, Any], descriptor: int, video: VideoRef) -> None:
+    def _ask(self, request: dict[str, Any], handle: Handle) -> None:
         if not self._is_ready:
             self._await_start()
         self._set_deadline(self._limits.deadline_seconds)
-        request |= {"start_byte": video.start_byte, "num_bytes": video.num_bytes}
+        request |= {"start_byte": handle.start_byte, "num_bytes": handle.num_bytes}
         message = encode_message(request)
         try:
             self._channel.settimeout(self._seconds_left)
-            num_sent = socket.send_fds(self._channel, [message], [descriptor])
+            num_sent = socket.send_fds(self._channel, [message], [handle.descriptor])
             self._channel.sendall(message[num_sent:])
         except TimeoutError:
             raise self._deadline_exceeded() from None

@@ -1,16 +1,14 @@
 """The child that parses bytes from outside: `python -m mmeg_model.media.decoder_process FD BYTES SECONDS`.
 
 It answers requests that come over the Unix socket FD, one after the other, and ends when that socket closes.
-A request is a JSON message with the video's open file descriptor beside it (SCM_RIGHTS); an answer is one
-or more JSON messages, a clip's followed by the bytes of its arrays. The child opens no video by name.
+A request is a JSON message with a descriptor beside it (SCM_RIGHTS): of the video's file, or of a socket over
+which the parent reads it. An answer is one or more JSON messages, a clip's followed by the bytes of its arrays.
+The child opens no video by name.
 
 Nothing heavy is imported up here: the limits come first, and the parent imports the message format too.
 """
 
-import errno
-import io
 import json
-import os
 import resource
 import signal
 import socket
@@ -25,8 +23,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
+from mmeg_model.media.video_file import VideoFile
+
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer, WriteableBuffer
+    from _typeshed import ReadableBuffer
 
     from mmeg_model.clip import Clip
 
@@ -42,44 +42,6 @@ def encode_message(message: Mapping[str, Any]) -> bytes:
     """A message as it is sent, its length in front."""
     text = json.dumps(message).encode()
     return MESSAGE_LENGTH.pack(len(text)) + text
-
-
-class VideoFile(io.RawIOBase):
-    """The byte range [start_byte, start_byte + num_bytes) of a descriptor, which it closes, as a file of its own."""
-
-    def __init__(self, descriptor: int, *, start_byte: int, num_bytes: int | None) -> None:
-        size = os.fstat(descriptor).st_size
-        self._descriptor = descriptor
-        self._start = start_byte
-        self._size = max(0, size - start_byte) if num_bytes is None else num_bytes
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        view = memoryview(buffer).cast("B")[: max(0, self._size - self._position)]
-        num_read = os.preadv(self._descriptor, [view], self._start + self._position)
-        self._position += num_read
-        return num_read
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        if position < 0:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        self._position = position
-        return position
-
-    def tell(self) -> int:
-        return self._position
-
-    def close(self) -> None:
-        if not self.closed:
-            os.close(self._descriptor)
-        super().close()
 
 
 def _lower_limit(limit: int, value: int) -> None:

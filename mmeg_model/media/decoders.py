@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Final, Self, TypeVar
 
 from mmeg_model.clip import Clip
@@ -20,8 +20,9 @@ from mmeg_model.media.decoder_client import (
     Delivery,
 )
 from mmeg_model.media.errors import MediaError, Stage
+from mmeg_model.media.opening import Handle, opened
 from mmeg_model.media.probe import VideoInfo
-from mmeg_model.media.source import VideoRef, local_version, open_descriptor
+from mmeg_model.media.source import VideoRef
 from mmeg_model.media.windows import Window
 
 __all__ = ["DecoderLimits", "Decoders"]
@@ -98,13 +99,13 @@ class Decoders:
             self._discard(child)
 
     def probe(self, video: VideoRef) -> VideoInfo:
-        """Look at a local video, as `mmeg_model.media.probe.probe`.
+        """Look at a video, as `mmeg_model.media.probe.probe`.
 
         Raises:
             MediaError: if it cannot be opened or understood, or its decoder failed twice.
             RuntimeError: if this is closed, or children do not start at all.
         """
-        with closing(self._answers("probe", video, lambda child, fd, _: child.probe(fd, video))) as answers:
+        with closing(self._answers("probe", video, lambda child, handle, _: child.probe(handle))) as answers:
             (info,) = answers
         with self._lock:
             self.probed_ms += info.duration_ms
@@ -119,7 +120,7 @@ class Decoders:
         crop: Crop = WHOLE,
         on_cpu_seconds: Callable[[float], None] = lambda _: None,
     ) -> Iterator[Clip]:
-        """Decode neighbouring windows of a local video, as `mmeg_model.media.decode.decode_span`.
+        """Decode neighbouring windows of a video, as `mmeg_model.media.decode.decode_span`.
 
         Args:
             video: where it lies.
@@ -134,10 +135,10 @@ class Decoders:
         """
         left = list(windows)
 
-        def ask(child: DecoderClient, descriptor: int, clips_ahead: int) -> Iterator[Delivery]:
+        def ask(child: DecoderClient, handle: Handle, clips_ahead: int) -> Iterator[Delivery]:
             if not left:
                 return iter(())
-            return child.decode(descriptor, video, info, tuple(left), clips_ahead=clips_ahead, crop=crop)
+            return child.decode(handle, info, tuple(left), clips_ahead=clips_ahead, crop=crop)
 
         with closing(self._answers("decode", video, ask)) as answers:
             for clip, num_damaged_packets, cpu_seconds in answers:
@@ -150,22 +151,24 @@ class Decoders:
                     yield clip
 
     def _answers(
-        self, stage: Stage, video: VideoRef, ask: Callable[[DecoderClient, int, int], Iterator[T]]
+        self, stage: Stage, video: VideoRef, ask: Callable[[DecoderClient, Handle, int], Iterator[T]]
     ) -> Generator[T, None, None]:
         """Yield what ask yields for a borrowed child; if that fails, go on with what it yields for another."""
-        with _opened(video) as descriptor, self._free:
+        with opened(video) as handles, self._free:
             child = self._borrow()
             is_usable = False
             try:
                 try:
-                    yield from ask(child, descriptor, _CLIPS_AHEAD)
+                    with handles() as handle:
+                        yield from ask(child, handle, _CLIPS_AHEAD)
                 except DecoderFailedError:
                     self._discard(child)
                     with self._lock:
                         child = self._new_child()
                         self.num_retries += 1
                     # None ahead: a crash shall cost no clip that was decoded before it.
-                    yield from ask(child, descriptor, 0)
+                    with handles() as handle:
+                        yield from ask(child, handle, 0)
                 is_usable = True
             except MediaError:
                 is_usable = True
@@ -220,26 +223,3 @@ def _forget_when_forked(decoders: "weakref.ref[Decoders]") -> None:
             this._forget_children()
 
     os.register_at_fork(after_in_child=forget)
-
-
-@contextmanager
-def _opened(video: VideoRef) -> Iterator[int]:
-    try:
-        descriptor = open_descriptor(video)
-    except OSError as error:
-        raise MediaError(
-            "open", type(error).__name__, f"{video.uri} cannot be opened: {error.strerror}"
-        ) from error
-    except ValueError as error:
-        raise MediaError("open", type(error).__name__, str(error)) from error
-    try:
-        version = local_version(os.fstat(descriptor))
-        if video.version not in (None, version):
-            raise MediaError(
-                "open",
-                "VersionChanged",
-                f"{video.uri} is now {version}, it was {video.version} when it was found",
-            )
-        yield descriptor
-    finally:
-        os.close(descriptor)

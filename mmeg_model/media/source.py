@@ -1,8 +1,7 @@
-"""What a video is called and where its bytes lie."""
+"""What a video is called and which bytes it is."""
 
 import hashlib
 import os
-import stat
 from dataclasses import dataclass
 
 
@@ -58,17 +57,3 @@ def _digest(*parts: str | None) -> bytes:
 def local_version(status: os.stat_result) -> str:
     """The version of a local file: its size and its time of change, in nanoseconds."""
     return f"{status.st_size}-{status.st_mtime_ns}"
-
-
-def open_descriptor(ref: VideoRef) -> int:
-    """Open a local video for reading and give back the file descriptor, which the caller closes.
-
-    Raises:
-        OSError: if it is not there or may not be read.
-        ValueError: if it is no regular file (a pipe would hang, a folder has no bytes).
-    """
-    descriptor = os.open(ref.location, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ValueError(f"{ref.uri} is no regular file")
-    return descriptor

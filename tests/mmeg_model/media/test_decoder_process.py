@@ -1,14 +1,9 @@
-import os
-
 import av
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from makers.video import Recipe, make_video
 
 from mmeg_model.media.decode import decode_span
-from mmeg_model.media.decoder_process import VideoFile
 from mmeg_model.media.decoders import DecoderLimits, Decoders
 from mmeg_model.media.errors import MediaError
 from mmeg_model.media.probe import probe
@@ -103,38 +98,3 @@ def test_memory_that_a_codec_does_not_get_is_no_damage(tmp_path):
         pytest.raises(MediaError, match=r"^decode: MemoryLimitExceeded: .* limit of 160 MiB"),
     ):
         list(tight.decode(video, info, [(0, 960)]))
-
-
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("read"), st.integers(-1, 250)),
-        st.tuples(st.just("seek"), st.integers(0, 250), st.just(os.SEEK_SET)),
-        st.tuples(st.just("seek"), st.integers(-50, 50), st.just(os.SEEK_CUR)),
-        st.tuples(st.just("seek"), st.integers(-250, 50), st.just(os.SEEK_END)),
-        st.tuples(st.just("tell")),
-    )
-)
-
-
-@given(st.integers(0, 250), st.none() | st.integers(0, 200), STEPS)
-def test_video_file_is_its_part_as_a_file(tmp_path_factory, start_byte, num_bytes, steps):
-    content = bytes(range(200))
-    part = content[start_byte:] if num_bytes is None else content[start_byte : start_byte + num_bytes]
-    folder = tmp_path_factory.getbasetemp()
-    (folder / "all").write_bytes(content)
-    (folder / "part").write_bytes(part)
-    descriptor = os.open(folder / "all", os.O_RDONLY)
-    with (
-        VideoFile(descriptor, start_byte=start_byte, num_bytes=num_bytes and len(part)) as file,
-        (folder / "part").open("rb", buffering=0) as expected,
-    ):
-        for name, *arguments in steps:
-            try:
-                result = getattr(expected, name)(*arguments)
-            except OSError:
-                with pytest.raises(OSError, match="Invalid argument"):
-                    getattr(file, name)(*arguments)
-            else:
-                assert getattr(file, name)(*arguments) == result
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(descriptor)
