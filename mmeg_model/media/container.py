@@ -1,5 +1,7 @@
 """Opening a container safely, which of its streams count, and their clock."""
 
+import errno
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,8 +56,8 @@ class Reader:
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self.seek = file.seek
         self.tell = file.tell
+        self._seek = file.seek
         self._read = file.read
         self._failure: Exception | None = None
 
@@ -67,6 +69,13 @@ class Reader:
             except (OSError, MemoryError, MediaError) as error:
                 self._failure = error
         return b""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Seek; a negative number where that cannot be, as broken headers ask for."""
+        try:
+            return self._seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -errno.EINVAL
 
     def raise_failure(self, stage: Stage) -> None:
         """Raise what came instead of bytes, if anything did.

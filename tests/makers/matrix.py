@@ -1,15 +1,19 @@
 """The files that decoding is held against: pairs of container and codec, and what can be odd about a file."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from makers.video import Recipe, frame_times
+from makers import damage
+from makers.damage import Damage
+from makers.video import Recipe, frame_times, make_video
 
 # What an encoder puts in front, in samples. Containers that can say so have their zero behind it; in the
 # others zero is where it begins, and all else is that much later.
-AAC, MP3, MP2 = 1024, 1105, 481
+AAC, MP3, MP2, AC3, WMA = 1024, 1105, 481, 256, 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,14 +28,36 @@ class Case:
     """Whether the sound's decoder makes the same of a part as of the whole."""
     same_end: bool = True
     """Whether the command lets the last frame stand for as long: versions differ."""
+    damage: Damage | None = None
+    """What has befallen the file; it is named like the whole one, with a word in front."""
+    word: str = ""
+    kept: float = 1.0
+    """The share of the file that is as it was."""
+
+    @property
+    def sure_seconds(self) -> float:
+        """Up to where everything must be there, on the file's own clock."""
+        return self.recipe.seconds * self.kept - (0.0 if self.kept == 1 else 2.0)
 
     def __str__(self) -> str:
-        return self.recipe.name
+        return self.word + self.recipe.name
 
 
-def _late(recipe: Recipe, samples: int, **how: bool) -> Case:
+def make_case(folder: Path, case: Case) -> Path:
+    """Write the file of a case and give back its path."""
+    path = make_video(folder, replace(case.recipe, name=str(case)))
+    if case.damage is not None:
+        path.write_bytes(case.damage(path.read_bytes()))
+    return path
+
+
+def _late(recipe: Recipe, samples: int, **how: Any) -> Case:
     late = Fraction(samples, recipe.sample_rate_hz)
     return Case(recipe, video_late=late, sound_late=late, **how)
+
+
+def _broken(case: Case, how: Callable[[float], Damage], kept: float, word: str) -> Case:
+    return replace(case, damage=how(kept), word=word, kept=kept)
 
 
 def _film(rate: str) -> Fraction:
@@ -136,6 +162,59 @@ PAIRS = [
         MP2,
         is_exact=False,
     ),
+    Case(Recipe("hevc-aac.mp4", seconds=LONG, gop=50, video="libx265")),
+    Case(
+        Recipe(
+            "hevc-10-bit.mkv", seconds=LONG, gop=75, video="libx265", pixel_format="yuv420p10le", audio="flac"
+        )
+    ),
+    Case(Recipe("av1-opus.webm", seconds=LONG, gop=60, video="libsvtav1", audio="libopus")),
+    Case(Recipe("av1-10-bit.mp4", seconds=LONG, gop=50, video="libsvtav1", pixel_format="yuv420p10le")),
+    Case(Recipe("h264-10-bit.mkv", seconds=LONG, gop=50, pixel_format="yuv422p10le", audio="libmp3lame")),
+    _late(Recipe("h264-aac.flv", seconds=LONG, gop=50, sample_rate_hz=44_100), AAC),
+    _late(
+        Recipe("flv-mp3.flv", seconds=LONG, gop=50, video="flv", audio="libmp3lame", sample_rate_hz=44_100),
+        MP3,
+    ),
+    Case(
+        Recipe("h264-amr.3gp", seconds=LONG, gop=50, audio="libopencore_amrnb", sample_rate_hz=8_000),
+        sound_late=Fraction(-10, 8000),
+        is_exact=False,
+    ),
+    _late(
+        Recipe("wmv2-wma2.wmv", seconds=LONG, gop=50, video="wmv2", audio="wmav2", sample_rate_hz=44_100), WMA
+    ),
+    _late(
+        Recipe("mpeg2-ac3.mpg", seconds=LONG, gop=12, video="mpeg2video", audio="ac3", format="vob"),
+        AC3,
+        is_exact=False,
+    ),
+    _late(Recipe("h264-eac3.ts", seconds=LONG, gop=50, audio="eac3"), AC3, is_exact=False),
+    Case(Recipe("aac-5.1.mp4", seconds=LONG, gop=50, layout="5.1")),
+    Case(Recipe("flac-96-khz.mkv", seconds=LONG, gop=50, audio="flac", sample_rate_hz=96_000, layout="5.1")),
+    Case(
+        Recipe(
+            "pcm-24-bit.wav", seconds=LONG, video=None, audio="pcm_s24le", sample_rate_hz=96_000, layout="5.1"
+        )
+    ),
+    _late(
+        Recipe(
+            "interlaced.ts", seconds=LONG, gop=12, video="mpeg2video", audio="libmp3lame", interlaced=True
+        ),
+        MP3,
+    ),
+    Case(Recipe("interlaced.mp4", seconds=LONG, gop=50, interlaced=True)),
+    Case(
+        Recipe(
+            "open-gop-hevc.mp4",
+            seconds=LONG,
+            gop=40,
+            video="libx265",
+            video_options={
+                "x265-params": "log-level=none:open-gop=1:bframes=3:scenecut=0:pools=none:frame-threads=1"
+            },
+        )
+    ),
 ]
 
 ODDITIES = [
@@ -217,14 +296,79 @@ ODDITIES = [
     ),
     Case(Recipe("one-frame.mp4", seconds=0.04)),
     Case(Recipe("live.mkv", seconds=LONG, gop=50, audio="libmp3lame", container_options={"live": "1"})),
-    _late(Recipe("noise.ts", audio="ac3", sample_rate_hz=44_100), 256, is_exact=False),
+    _late(Recipe("noise.ts", audio="ac3", sample_rate_hz=44_100), AC3, is_exact=False),
     Case(Recipe("noise.mp4", seconds=12.0, audio_options={"aac_pns": "1", "b": "48k"}), is_exact=False),
 ]
 
-CASES = [*PAIRS, *ODDITIES]
+_MP4 = Recipe("h264-aac.mp4", seconds=LONG, gop=50)
+_FASTSTART = replace(_MP4, container_options={"movflags": "faststart"})
+_FRAGMENTS = replace(_MP4, container_options={"movflags": "frag_keyframe+empty_moov+default_base_moof"})
+_MKV = Recipe("h264-flac.mkv", seconds=LONG, gop=50, audio="flac")
+_AVI = Recipe("mjpeg-pcm.avi", seconds=LONG, video="mjpeg", pixel_format="yuvj420p", audio="pcm_s16le")
+_TS = Recipe("h264-mp3.ts", seconds=LONG, gop=50, audio="libmp3lame")
+_FLV = Recipe("h264-mp3.flv", seconds=LONG, gop=50, audio="libmp3lame", sample_rate_hz=44_100)
+_WMV = Recipe("wmv2-wma2.wmv", seconds=LONG, gop=50, video="wmv2", audio="wmav2", sample_rate_hz=44_100)
+_MPG = Recipe("mpeg2-mp2.mpg", seconds=LONG, video="mpeg2video", audio="mp2", video_options={"bf": "0"})
+_OGG = Recipe("vp8-vorbis.ogg", seconds=LONG, gop=50, video="libvpx", audio="vorbis", layout="stereo")
+_WAV = Recipe("pcm.wav", seconds=LONG, video=None, audio="pcm_s16le", sample_rate_hz=22_050)
+_NO_FLV_DURATION = replace(_FLV, container_options={"flvflags": "no_duration_filesize"})
+
+WITHOUT_INDEX = [
+    Case(_MKV, damage=damage.without_cues, word="no-cues-"),
+    Case(replace(_MKV, container_options={"live": "1"}), word="live-"),
+    Case(_FRAGMENTS, video_late=Fraction(2, 25), sound_late=Fraction(2, 25), word="fragmented-"),
+    _broken(
+        Case(_FRAGMENTS, video_late=Fraction(2, 25), sound_late=Fraction(2, 25)),
+        damage.cut,
+        0.7,
+        "fragmented-cut-",
+    ),
+    _late(_NO_FLV_DURATION, MP3, word="no-duration-"),
+    _broken(Case(_AVI), damage.cut, 0.7, "cut-"),
+]
+WRONG_DURATIONS = [
+    Case(_MKV, damage=damage.matroska_duration(3), word="long-"),
+    Case(_MKV, damage=damage.matroska_duration(0.2), word="short-"),
+    Case(_MP4, damage=damage.mov_durations(3), word="long-"),
+    Case(_MP4, damage=damage.mov_durations(0.2), word="short-"),
+    Case(_AVI, damage=damage.avi_lengths(3), word="long-"),
+    Case(_AVI, damage=damage.avi_lengths(0.2), word="short-"),
+    _late(_FLV, MP3, damage=damage.flv_duration(3_600), word="long-"),
+    _late(_FLV, MP3, damage=damage.flv_duration(2), word="short-"),
+    _late(_WMV, WMA, damage=damage.asf_duration(3), word="long-"),
+    _late(_WMV, WMA, damage=damage.asf_duration(0.2), word="short-"),
+    Case(_WAV, damage=damage.wav_size(3), word="long-"),
+]
+BROKEN_TAILS = [
+    case
+    for recipe, samples, is_exact in [
+        (_FASTSTART, 0, True),
+        (_MKV, 0, True),
+        (_TS, MP3, True),
+        (_FLV, MP3, True),
+        (_WMV, WMA, True),
+        (_MPG, MP2, False),
+        (_OGG, 0, True),
+        (_WAV, 0, True),
+    ]
+    for case in (
+        _broken(_late(recipe, samples, is_exact=is_exact), damage.cut, 0.6, "half-"),
+        _broken(_late(recipe, samples, is_exact=is_exact), damage.noisy_tail, 0.8, "noisy-tail-"),
+    )
+]
+DAMAGED = [*WITHOUT_INDEX, *WRONG_DURATIONS, *BROKEN_TAILS]
+
+CASES = [*PAIRS, *ODDITIES, *DAMAGED]
 
 
-_TICKS = {".mkv": Fraction(1, 1_000), ".webm": Fraction(1, 1_000), ".ts": Fraction(1, 90_000)}
+_TICKS = {
+    ".mkv": Fraction(1, 1_000),
+    ".webm": Fraction(1, 1_000),
+    ".flv": Fraction(1, 1_000),
+    ".wmv": Fraction(1, 1_000),
+    ".ts": Fraction(1, 90_000),
+    ".mpg": Fraction(1, 90_000),
+}
 """What containers round stamps to, where it is coarse."""
 
 

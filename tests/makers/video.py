@@ -52,6 +52,8 @@ class Recipe:
     sound_gap: tuple[float, float] | None = None
     """The packets that begin in [start, end) are left out."""
     pixel_format: str = "yuv420p"
+    interlaced: bool = False
+    """Whether each frame is coded as two fields, the upper one first; both show the frame's number."""
     gop: int = 12
     video_options: Mapping[str, str] = field(default_factory=dict)
     audio_options: Mapping[str, str] = field(default_factory=dict)
@@ -191,7 +193,7 @@ def _encode_audio(output: Any, recipe: Recipe) -> Iterator[Packet]:
     def encode() -> Iterator[Packet]:
         seconds = recipe.seconds if recipe.audio_seconds is None else recipe.audio_seconds
         mono = sound_at(np.arange(round(seconds * rate)) / rate + float(recipe.audio_start))
-        channels = [mono, mono * 0.5][: stream.codec_context.layout.nb_channels]
+        channels = [mono, *[mono * 0.5] * (stream.codec_context.layout.nb_channels - 1)]
         samples = np.stack(channels, axis=-1).reshape(1, -1)
         frame = AudioFrame.from_ndarray((samples * 32_000).astype(np.int16), "s16", recipe.layout)
         frame.sample_rate = rate
@@ -231,11 +233,20 @@ def _video_options(recipe: Recipe) -> dict[str, str]:
         "mpeg2video": {"q:v": "3", "bf": "2", "b": "3M"},
         "mpeg4": {"b": "3M"},
         "mjpeg": {"q:v": "3"},
+        "libx265": {
+            "preset": "ultrafast",
+            "crf": "20",
+            "x265-params": "log-level=none:bframes=2:scenecut=0:pools=none:frame-threads=1",
+        },
+        "libsvtav1": {"preset": "6", "crf": "20", "svtav1-params": "lp=1:scd=0:enable-tf=0"},
+        "wmv2": {"b": "3M"},
+        "flv": {"b": "3M"},
     }
-    return {**usual.get(recipe.video or "", {}), **recipe.video_options}
+    fields = {"flags": "+ilme+ildct", "top": "1"} if recipe.interlaced else {}
+    return {**usual.get(recipe.video or "", {}), **fields, **recipe.video_options}
 
 
 def _audio_options(recipe: Recipe) -> dict[str, str]:
     # With noise substitution, FFmpeg's AAC decoder draws random numbers: nothing could be compared exactly.
-    usual = {"aac": {"aac_pns": "0"}, "vorbis": {"strict": "experimental"}}
+    usual = {"aac": {"aac_pns": "0"}, "vorbis": {"strict": "experimental"}, "wmav2": {"b": "128k"}}
     return {**usual.get(recipe.audio or "", {}), **recipe.audio_options}
