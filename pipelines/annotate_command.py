@@ -14,13 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from mmeg_model.locked import InUseError, locked
 from mmeg_model.media.source import printable
-from pipelines.completed import (
-    Completed,
-    RefusedError,
-    check_writable,
-    read_completed,
-    remove_orphans,
-)
+from pipelines.completed import Completed, RefusedError, read_completed
 from pipelines.ending import (
     ALL_OK,
     COULD_NOT_START,
@@ -35,7 +29,10 @@ from pipelines.find_videos import FindReport, Found, find_videos
 from pipelines.local_run import LocalRun, still_to_do
 from pipelines.options import AnnotateOptions
 from pipelines.progress import RunProgress, shown
+from pipelines.rewriting import finish_rewrites, remove_orphans, remove_superseded
+from pipelines.spooled import Spooled
 from pipelines.summary import RunSummary
+from pipelines.table_files import check_writable
 
 _EXAMPLES: Final = """\
 examples:
@@ -120,51 +117,42 @@ def _annotate(inputs: list[str], options: AnnotateOptions, started: float) -> in
         raise _CannotStartError("name at least one INPUT: a file, a folder, a glob or a manifest; see --help")
     if not options.output:
         raise _CannotStartError("--output DIR is missing: the folder that the tables are written to")
+    _check_output(Path(options.output).absolute())
     report = FindReport()
     try:
         run = LocalRun.of(options)
-        found = list(find_videos(inputs, report))
+        found = Spooled(find_videos(inputs, report))
     except (ValueError, OSError) as error:
         raise _CannotStartError(str(error)) from error
-    _check_output(run.output)
-    if not any(item.video for item in found):
-        reasons = "; ".join(item.failure.message for item in found if item.failure)
-        raise _CannotStartError(f"there is nothing to annotate: {reasons}")
-    _tell_what_was_passed_over(report)
-    if options.plan_only:
-        return _show_plan(found, read_completed(run.output, run.constants), options.limit)
+    with found:
+        if not any(item.video for item in found):
+            reasons = "; ".join(item.failure.message for item in found if item.failure)
+            raise _CannotStartError(f"there is nothing to annotate: {reasons}")
+        _tell_what_was_passed_over(report)
+        if options.plan_only:
+            return _show_plan(found, _read_completed(run), options.limit)
+        with contextlib.closing(run.pool):
+            run.pool.shared().start()  # beside the model, which takes as long
+            _load_model(run)
+            return _run(run, found, started)
 
-    with contextlib.closing(run.pool):
-        run.pool.shared().start()  # beside the model, which takes as long
-        _load_model(run)
-        return _run(run, found, started)
+
+def _read_completed(run: LocalRun) -> Completed:
+    return read_completed(run.output, run.constants, retake=run.retake)
 
 
-def _run(run: LocalRun, found: list[Found], started: float) -> int:
+def _run(run: LocalRun, found: Spooled[Found], started: float) -> int:
     """Annotate what is still to be done, and say what became of it."""
     summary = RunSummary()
     ended_early: Exception | None = None
-    with _locked(run):
-        completed = read_completed(run.output, run.constants)
-        num_orphans = remove_orphans(run.output)
-        if num_orphans:
-            _say(f"removed {num_orphans} files of a run that died before it published them")
-        todo = list(still_to_do(found, completed, summary, limit=run.options.limit))
-        if summary.num_other_versions:
-            _say(
-                f"{summary.num_other_versions} videos are another version than the one in the tables, "
-                "and are left as they are"
-            )
-        progress = RunProgress(
-            run.pool.shared(),
-            num_bytes=sum(item.num_bytes for item in todo),
-            num_videos=sum(item.video is not None for item in todo),
-        )
-        with interruptible("published slices stand, the one at work is given up"), shown(progress):
-            try:
-                run.run(todo, summary, on_slice=progress.start_slice, on_published=progress.end_slice)
-            except Exception as error:  # whatever it is, the slices that were published stand
-                ended_early = error
+    with _locked(run), interruptible("published slices stand, the one at work is given up"):
+        completed = _read_completed(run)
+        try:
+            _tidy(run.output, completed)
+            with Spooled(still_to_do(found, completed, summary, limit=run.options.limit)) as todo:
+                _annotate_slices(run, todo, completed, summary)
+        except Exception as error:  # whatever it is, the slices that were published stand
+            ended_early = error
     _print(summary.lines(run.output, seconds=time.monotonic() - started))
     if ended_early is not None:
         if not is_of_surroundings(ended_early):  # a bug: say where
@@ -173,6 +161,35 @@ def _run(run: LocalRun, found: list[Found], started: float) -> int:
         _say("What was published stands; run the same command again to go on from there.")
         return ENDED_EARLY
     return ALL_OK if summary.all_ok else SOME_FAILED
+
+
+def _tidy(output: Path, completed: Completed) -> None:
+    """End what runs that died have begun."""
+    finish_rewrites(output)
+    if num_orphans := remove_orphans(output, completed.merged_stems):
+        _say(f"removed {num_orphans} files of a run that died before it published them")
+    remove_superseded(output, completed.superseded)
+
+
+def _annotate_slices(run: LocalRun, todo: Spooled[Found], completed: Completed, summary: RunSummary) -> None:
+    if summary.num_other_versions:
+        _say(
+            f"{summary.num_other_versions} videos are another version than the one in the tables, and are left as "
+            "they are; --replace-changed annotates them again"
+        )
+    progress = RunProgress(
+        run.pool.shared(),
+        num_bytes=sum(item.num_bytes for item in todo),
+        num_videos=sum(item.video is not None for item in todo),
+    )
+    with shown(progress):
+        run.run(
+            todo,
+            summary,
+            completed=completed,
+            on_slice=progress.start_slice,
+            on_published=progress.end_slice,
+        )
 
 
 def _check_output(output: Path) -> None:
@@ -208,7 +225,7 @@ def _locked(run: LocalRun) -> Iterator[None]:
         yield
 
 
-def _show_plan(found: list[Found], completed: Completed, limit: int | None) -> int:
+def _show_plan(found: Spooled[Found], completed: Completed, limit: int | None) -> int:
     summary = RunSummary()
     todo = list(still_to_do(found, completed, summary, limit=limit))
     videos = [item.video.uri for item in todo if item.video is not None and item.failure is None]

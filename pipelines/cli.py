@@ -35,6 +35,11 @@ def _run(argv: Sequence[str] | None) -> int:
 
         return prepare(arguments[1:])
 
+    if arguments[:1] == ["compact"]:
+        from pipelines.compact import compact_command
+
+        return compact_command(arguments[1:])
+
     from mmeg_model.cli import register
 
     parser = argparse.ArgumentParser(
@@ -44,6 +49,7 @@ def _run(argv: Sequence[str] | None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("annotate", help="videos in, three Parquet tables out", add_help=False)
     commands.add_parser("prepare", help="corpora in, shards of decoded clips out", add_help=False)
+    commands.add_parser("compact", help="many small files of the tables into few", add_help=False)
     register(commands)
     parsed = parser.parse_args(arguments)
     return int(parsed.run(parsed) or 0)

@@ -1,20 +1,25 @@
-"""What an output folder already holds."""
+"""What an output folder already holds: which videos are done, and which rows newer ones have superseded."""
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, get_args
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from mmeg_model.media.source import VideoRef, printable
 from pipelines.outcomes import RunConstants
-from pipelines.publish import OWN_FILES, TEMPORARY_PREFIX
-from pipelines.tables import SCHEMA_VERSION, TABLES, Status, Table
+from pipelines.table_files import own_files
+from pipelines.tables import SCHEMA_VERSION, Status
+
+MERGED: Final = b"merged"
+"""In the metadata of a `videos` file, the stems of those whose rows it took over: they count no more."""
+_KEY: Final = "S16"
+_STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 
 
 class RefusedError(Exception):
@@ -22,130 +27,214 @@ class RefusedError(Exception):
 
 
 @dataclass(frozen=True)
-class Completed:
-    """The videos that an output folder holds, by a 16-byte key without version."""
+class Retake:
+    """Which videos that are done are annotated once more."""
 
-    by_name: dict[bytes, tuple[bytes, Status]]
-    """Of each (uri, member): the key of the version that was done, and its outcome."""
+    failed: bool = False
+    """Failed and partial ones, in whatever version."""
+    changed: bool = False
+    """Those that are another version now."""
+
+
+@dataclass(frozen=True)
+class DoneVideos:
+    """Videos that are done, 33 bytes each: what a million of them needs, and what travels to where shards are indexed."""
+
+    names: NDArray[np.bytes_]
+    """Keys (uri, member) of 16 bytes, sorted."""
+    versions: NDArray[np.bytes_]
+    """Of each, the key of the version that is done."""
+    statuses: NDArray[np.uint8]
+    retake: Retake = Retake()
+
+    def __len__(self) -> int:
+        return len(self.names)
 
     def status(self, video: VideoRef) -> Status | None:
-        """The outcome of this video, in whatever version; None if it has none yet."""
-        done = self.by_name.get(video.name_key)
-        return done and done[1]
+        """The outcome of this video, in whatever version; None if it is still, or again, to be done."""
+        row = self.row(video.name_key)
+        if row is None:
+            return None
+        status = _STATUSES[self.statuses[row]]
+        is_retaken = (self.retake.failed and status != "ok") or (
+            self.retake.changed and self._is_other_version(row, video)
+        )
+        return None if is_retaken else status
 
     def is_other_version(self, video: VideoRef) -> bool:
         """Whether it is another version of this video that is done."""
-        done = self.by_name.get(video.name_key)
-        return done is not None and done[0] != video.key
+        row = self.row(video.name_key)
+        return row is not None and self._is_other_version(row, video)
+
+    def row(self, name_key: bytes) -> int | None:
+        """The place of a video in the arrays."""
+        row = int(np.searchsorted(self.names, np.array(name_key, _KEY)))
+        return row if row < len(self.names) and _whole_key(self.names[row]) == name_key else None
+
+    def _is_other_version(self, row: int, video: VideoRef) -> bool:
+        return _whole_key(self.versions[row]) != video.key
 
 
-def check_writable(output: Path) -> None:
-    """Make the folders of the three tables, and see that files can be written there.
+Superseded = dict[str, set[bytes]]
+"""By the stem of their files, the keys of videos whose rows there count no more."""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """The videos that an output folder holds. Of a name that stands there several times the newest run holds."""
+
+    videos: DoneVideos
+    superseded: Superseded = field(default_factory=dict)
+    """Rows that a rewrite was to remove and did not come to."""
+    merged_stems: frozenset[str] = frozenset()
+    """Files whose rows stand in another one."""
+    _stems: tuple[str, ...] = ()
+    _stem_of_row: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    _rows_of_shard: Mapping[str, NDArray[np.int_]] = field(default_factory=dict)
+
+    def members_done(self, location: str) -> DoneVideos:
+        """Those of the members of one shard."""
+        rows = self._rows_of_shard.get(printable(location), np.zeros(0, np.int_))
+        videos = self.videos
+        return DoneVideos(videos.names[rows], videos.versions[rows], videos.statuses[rows], videos.retake)
+
+    def superseded_by(self, name_keys: Iterable[bytes]) -> Superseded:
+        """The rows here of videos that were annotated again since."""
+        superseded: Superseded = {}
+        for name_key in name_keys:
+            if (row := self.videos.row(name_key)) is not None:
+                keys = superseded.setdefault(self._stems[self._stem_of_row[row]], set())
+                keys.add(_whole_key(self.videos.versions[row]))
+        return superseded
+
+
+NOTHING_COMPLETED: Final = Completed(DoneVideos(np.zeros(0, _KEY), np.zeros(0, _KEY), np.zeros(0, np.uint8)))
+
+
+def newest_run(output: Path) -> str:
+    """The id of the newest run of which something stands in an output folder; "" if there is none.
 
     Raises:
-        OSError: if they cannot.
+        OSError: if the folder cannot be listed.
     """
-    for table in TABLES:
-        (output / table).mkdir(exist_ok=True)
-        with tempfile.TemporaryFile(dir=output / table):
-            pass
+    stem = max((stem for stem, _ in own_files(output, "videos")), default="")
+    return stem.partition("/")[0].removeprefix("run=")
 
 
-def _own_files(output: Path, table: Table) -> Iterator[Path]:
-    """The files of a table that mmeg made, published or not.
-
-    Raises:
-        OSError: if a folder cannot be listed: not to see a file is not to say that it is not there.
-    """
-    try:
-        runs = sorted(os.listdir(output / table))
-    except FileNotFoundError:
-        return
-    for run in runs:
-        if run.startswith("run="):
-            for name in sorted(os.listdir(output / table / run)):
-                if OWN_FILES.fullmatch(name):
-                    yield output / table / run / name
-
-
-def remove_orphans(output: Path) -> int:
-    """Remove what runs that died left behind: temporary files, and files of slices whose `videos` is not there.
-
-    The caller holds the lock. Gives back how many files were removed.
-
-    Raises:
-        OSError: if a folder cannot be listed or a file not removed.
-    """
-    committed = {
-        path.relative_to(output / "videos")
-        for path in _own_files(output, "videos")
-        if not path.name.startswith(TEMPORARY_PREFIX)
-    }
-    orphans = [
-        path
-        for table in TABLES
-        for path in _own_files(output, table)
-        if path.relative_to(output / table) not in committed
-    ]
-    for path in orphans:
-        path.unlink()
-    return len(orphans)
-
-
-def read_completed(output: Path, constants: RunConstants) -> Completed:
+def read_completed(
+    output: Path, constants: RunConstants | None = None, *, retake: Retake = Retake()
+) -> Completed:
     """Read which videos an output folder holds.
+
+    Args:
+        output: the folder of the tables.
+        constants: of the run that is to go on there; None to only look.
+        retake: what of it is to be annotated once more.
 
     Raises:
         RefusedError: if they were annotated by another model or with other settings, with the difference; or if
             what is there cannot be read.
     """
     try:
-        return _read_completed(output, constants)
+        return _Reading(output, constants).completed(retake)
     except OSError as error:
         raise RefusedError(f"{printable(str(output))} cannot be read: {error}") from error
 
 
-def _read_completed(output: Path, constants: RunConstants) -> Completed:
-    by_name: dict[bytes, tuple[bytes, Status]] = {}
-    columns = ["video_uri", "video_version", "member", "status", "model_name", "model_sha256"]
-    for path in _own_files(output, "videos"):
-        if path.name.startswith(TEMPORARY_PREFIX):
-            continue
+class _Reading:
+    """One pass over the `videos` files, the newest first."""
+
+    def __init__(self, output: Path, constants: RunConstants | None) -> None:
+        self._output = output
+        self._constants = constants
+        self._names, self._versions, self._statuses = bytearray(), bytearray(), bytearray()
+        self._stems: list[str] = []
+        self._num_rows: list[int] = []
+        self._members: dict[str, list[bytes]] = {}
+        self._merged: set[str] = set()
+
+    def completed(self, retake: Retake) -> Completed:
+        for stem, path in reversed(list(own_files(self._output, "videos"))):
+            self._read(stem, path)
+        names, versions = (np.frombuffer(bytes(keys), _KEY) for keys in (self._names, self._versions))
+        statuses = np.frombuffer(bytes(self._statuses), np.uint8)
+        stem_of_row = np.repeat(np.arange(len(self._stems), dtype=np.int32), self._num_rows)
+        order = np.argsort(names, kind="stable")  # within a name the newest run stays first
+        is_newest = np.ones(len(order), bool)
+        is_newest[1:] = names[order][1:] != names[order][:-1]
+        superseded: Superseded = {}
+        for row in order[~is_newest]:
+            superseded.setdefault(self._stems[stem_of_row[row]], set()).add(_whole_key(versions[row]))
+        newest = order[is_newest]
+        videos = DoneVideos(names[newest], versions[newest], statuses[newest], retake)
+        return Completed(
+            videos=videos,
+            superseded=superseded,
+            merged_stems=frozenset(self._merged),
+            _stems=tuple(self._stems),
+            _stem_of_row=stem_of_row[newest],
+            _rows_of_shard={
+                location: np.unique([row for key in keys if (row := videos.row(key)) is not None])
+                for location, keys in self._members.items()
+            },
+        )
+
+    def _read(self, stem: str, path: Path) -> None:
+        columns = ["video_uri", "video_version", "member", "status", "model_name", "model_sha256"]
         try:
             file = pq.ParquetFile(path)
-            _refuse_other_settings(path, file.schema_arrow.metadata or {}, constants)
+            metadata = file.schema_arrow.metadata or {}
+            self._refuse_other_settings(path, metadata)
+            self._merged.update(json.loads(metadata.get(MERGED, b"[]")))
+            if stem in self._merged:
+                return
             rows = file.read(columns=columns).to_pylist()
         except (pa.ArrowException, KeyError) as error:
             raise RefusedError(
                 f"{printable(str(path))} is damaged ({error}); remove it and the files of the same name beside it, "
                 "and its videos are annotated again"
             ) from error
+        self._stems.append(stem)
+        self._num_rows.append(len(rows))
         for row in rows:
-            if row["model_sha256"] != constants.model_sha256:
-                raise RefusedError(
-                    f"{printable(str(output))} holds results of the model {row['model_name']} "
-                    f"({row['model_sha256'][:12]}…), and this run would use {constants.model_name} "
-                    f"({constants.model_sha256[:12]}…); name another --output"
-                )
+            self._refuse_other_model(row)
             video = VideoRef(row["video_uri"], row["video_version"], row["member"])
-            by_name[video.name_key] = (video.key, row["status"])
-    return Completed(by_name)
+            self._names += video.name_key
+            self._versions += video.key
+            self._statuses.append(_STATUSES.index(row["status"]))
+            if video.member is not None:
+                self._members.setdefault(video.location, []).append(video.name_key)
+
+    def _refuse_other_model(self, row: dict[str, Any]) -> None:
+        constants = self._constants
+        if constants is not None and row["model_sha256"] != constants.model_sha256:
+            raise RefusedError(
+                f"{printable(str(self._output))} holds results of the model {row['model_name']} "
+                f"({row['model_sha256'][:12]}…), and this run would use {constants.model_name} "
+                f"({constants.model_sha256[:12]}…); name another --output"
+            )
+
+    def _refuse_other_settings(self, path: Path, metadata: dict[bytes, bytes]) -> None:
+        if metadata.get(b"schema_version") != str(SCHEMA_VERSION).encode():
+            raise RefusedError(
+                f"{printable(str(path))} was not written by this version of mmeg; name another --output"
+            )
+        if self._constants is None:
+            return
+        theirs: dict[str, Any] = json.loads(metadata[b"settings"])
+        ours: dict[str, Any] = json.loads(self._constants.settings_json)
+        differences = [
+            f"{name}: {theirs.get(name)} there, {ours.get(name)} now"
+            for name in sorted(theirs.keys() | ours.keys())
+            if theirs.get(name) != ours.get(name)
+        ]
+        if differences:
+            raise RefusedError(
+                f"{printable(str(self._output))} holds results of other settings ({'; '.join(differences)}); "
+                "name another --output, or the same settings"
+            )
 
 
-def _refuse_other_settings(path: Path, metadata: dict[bytes, bytes], constants: RunConstants) -> None:
-    if metadata.get(b"schema_version") != str(SCHEMA_VERSION).encode():
-        raise RefusedError(
-            f"{printable(str(path))} was not written by this version of mmeg; name another --output"
-        )
-    theirs: dict[str, Any] = json.loads(metadata[b"settings"])
-    ours: dict[str, Any] = json.loads(constants.settings_json)
-    differences = [
-        f"{name}: {theirs.get(name)} there, {ours.get(name)} now"
-        for name in sorted(theirs.keys() | ours.keys())
-        if theirs.get(name) != ours.get(name)
-    ]
-    if differences:
-        raise RefusedError(
-            f"{printable(str(path.parents[2]))} holds results of other settings ({'; '.join(differences)}); "
-            "name another --output, or the same settings"
-        )
+def _whole_key(key: bytes) -> bytes:
+    """A key as numpy gives it back, with the zeros at its end that it leaves out."""
+    return bytes(key).ljust(16, b"\0")

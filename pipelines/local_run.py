@@ -2,10 +2,8 @@
 
 import json
 import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,23 +15,20 @@ from mmeg_model.bundle_identity import bundle_folder, identity, read_config
 from mmeg_model.media.decoders import DecoderLimits
 from mmeg_model.media.source import VideoRef
 from pipelines.annotate import build_pipeline
-from pipelines.completed import Completed
+from pipelines.completed import NOTHING_COMPLETED, Completed, Retake, newest_run
 from pipelines.decode_clips import DecoderPool
 from pipelines.find_videos import Found
 from pipelines.inference import ClipModelHandler, resolve_device
 from pipelines.options import AnnotateOptions
 from pipelines.outcomes import RunConstants
+from pipelines.rewriting import remove_superseded
 from pipelines.settings import Settings
 from pipelines.slices import SliceLimits, cut_into_slices
 from pipelines.summary import RunSummary
+from pipelines.table_files import new_run_id
 from pipelines.tables import VideoPart
 
 LOCAL_RUNNER = "FnApiRunner"
-
-
-def new_run_id() -> str:
-    """A name that sorts by time."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def still_to_do(
@@ -43,10 +38,10 @@ def still_to_do(
     num_videos = 0
     for item in found:
         if item.video is not None:
-            status = completed.status(item.video)
+            status = completed.videos.status(item.video)
             if status is not None:
                 summary.num_done_before[status] += 1
-                summary.num_other_versions += completed.is_other_version(item.video)
+                summary.num_other_versions += completed.videos.is_other_version(item.video)
                 continue
             if num_videos == limit:
                 continue
@@ -63,6 +58,7 @@ class LocalRun:
     settings: Settings
     pool: DecoderPool
     handler: ClipModelHandler
+    retake: Retake
     limits: SliceLimits
     options: AnnotateOptions
 
@@ -83,10 +79,11 @@ class LocalRun:
         labels = read_config(bundle_folder(options.bundle))["labels"]
         if missing := [task for task in settings.tasks if task not in labels]:
             raise ValueError(f"the model {model_name} was not trained for {', '.join(missing)}; see --tasks")
+        output = Path(options.output).absolute()
         return cls(
-            output=Path(options.output).absolute(),
+            output=output,
             constants=RunConstants(
-                run_id=new_run_id(),
+                run_id=new_run_id(after=newest_run(output)),
                 model_name=model_name,
                 model_sha256=model_sha256,
                 settings_sha256=settings.sha256,
@@ -107,6 +104,7 @@ class LocalRun:
                 tasks=settings.tasks,
                 batch_size=options.batch_size,
             ),
+            retake=Retake(failed=options.retry_failed, changed=options.replace_changed),
             limits=SliceLimits(num_videos=options.slice_videos, num_bytes=options.slice_bytes),
             options=options,
         )
@@ -116,10 +114,13 @@ class LocalRun:
         found: Iterable[Found],
         summary: RunSummary,
         *,
+        completed: Completed = NOTHING_COMPLETED,
         on_slice: Callable[[list[Found]], None] = lambda _: None,
         on_published: Callable[[list[Found]], None] = lambda _: None,
     ) -> None:
         """Annotate and publish slice after slice; what was published stands, whatever comes after.
+
+        Rows of completed videos that were annotated again are taken out of the older files, slice by slice.
 
         Raises:
             Exception: whatever ended a pipeline, such as a full disk.
@@ -146,7 +147,8 @@ class LocalRun:
             try:
                 pipeline.run().wait_until_finish()
             finally:  # shards that were published before it failed stand
-                summary.add_published(self.output, self.constants.run_id, slice_index)
+                names = summary.add_published(self.output, self.constants.run_id, slice_index)
+                remove_superseded(self.output, completed.superseded_by(names))
             on_published(items)
 
 

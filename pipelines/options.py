@@ -60,6 +60,17 @@ class AnnotateOptions(PipelineOptions):
             help="print the videos that would be annotated, and touch nothing",
         )
 
+        what.add_argument(
+            "--retry-failed",
+            action="store_true",
+            help="annotate again what failed or is partial in DIR; new rows replace the old ones",
+        )
+        what.add_argument(
+            "--replace-changed",
+            action="store_true",
+            help="annotate again what is another version than the one in DIR; new rows replace the old ones",
+        )
+
         how = parser.add_argument_group("how: decides what the rows say")
         how.add_argument(
             "--tasks",

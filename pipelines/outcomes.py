@@ -29,6 +29,7 @@ class Outcome:
     """The running outcome of one video."""
 
     info: VideoInfo | None = None
+    is_planned: bool = False
     planned_clips: int = 0
     num_annotations: int = 0
     failed_clips: int = 0
@@ -42,6 +43,7 @@ class Outcome:
 
     def add(self, part: VideoPart) -> None:
         self.info = part.info or self.info
+        self.is_planned |= part.is_plan
         self.planned_clips += part.planned_clips
         self.num_annotations += part.num_annotations
         self.failed_clips += part.failed_clips
@@ -64,13 +66,18 @@ class Outcome:
                 weighted = pc.multiply(pc.struct_field(column, label), seconds)
                 sums[label] += pc.sum(weighted).as_py()
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all parts are there."""
+        return self.is_planned and self.num_annotations + self.failed_clips == self.planned_clips
+
     def finish(self, video: VideoRef) -> None:
         """Hold the sums against each other, once all parts are there.
 
         Raises:
             RuntimeError: if clips were lost or doubled on the way, which no input may bring about.
         """
-        if self.num_annotations + self.failed_clips != self.planned_clips:
+        if not self.is_complete:
             raise RuntimeError(
                 f"{video.uri}: {self.planned_clips} clips were planned, but {self.num_annotations} annotations "
                 f"and {self.failed_clips} failures arrived"
@@ -126,7 +133,9 @@ def outcome_rows(
     """The rows of `videos` and of `errors`."""
     videos: list[dict[str, object]] = []
     errors: list[dict[str, object]] = []
-    for video, outcome in sorted(sums.items(), key=lambda item: item[0].uri if item[0] else ""):
+    for video, outcome in sorted(
+        sums.items(), key=lambda item: (item[0].uri, item[0].member or "") if item[0] else ("", "")
+    ):
         if video is not None:
             outcome.finish(video)
             info = outcome.info

@@ -28,7 +28,7 @@ from pipelines.ending import (
     is_of_surroundings,
     quiet_libraries,
 )
-from pipelines.local_run import LOCAL_RUNNER, new_run_id
+from pipelines.local_run import LOCAL_RUNNER
 from pipelines.options import add_decoder_flags, whole_number
 from pipelines.prepare import CorpusPlan, PlanCorpora, WriteShards, request_of, shards_to_write
 from pipelines.progress import ShardProgress, shown
@@ -65,7 +65,7 @@ def prepare(arguments: Sequence[str]) -> int:
             )
             readings = _read(given.corpora, given.data, given.output)
             requests = _requests(readings)
-            stack.enter_context(locked(given.output, by=f"run {new_run_id()}"))
+            stack.enter_context(locked(given.output, by="mmeg prepare"))
             _make_ready(readings)
         except (ValueError, OSError, RefusedError) as error:
             print(f"mmeg prepare: {error}", file=sys.stderr)

@@ -2,8 +2,7 @@
 
 import contextlib
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -14,19 +13,11 @@ import pyarrow.parquet as pq
 
 from mmeg_model.media.source import VideoRef
 from pipelines.outcomes import Outcome, RunConstants, outcome_rows, run_columns, video_columns
+from pipelines.table_files import TEMPORARY, beside, file_name, table_file, table_writer
 from pipelines.tables import CLIPS, SCHEMAS, TABLES, Table, VideoPart, decode_annotations
 
-ROWS_PER_GROUP: Final = 65_536
-TEMPORARY_PREFIX: Final = "."
-TEMPORARY_SUFFIX: Final = ".tmp"
-"""A leading dot and not `.parquet`: DuckDB's globs read dot-files too."""
-OWN_FILES: Final = re.compile(r"\.?slice-\d{6}-batch-shard-\d{5}-of-\d{5}\.parquet(\.tmp)?")
-"""The names that are made here, and no others: what else lies beside them belongs to somebody else."""
-
-
-def file_stem(*, slice_index: int, shard: int, num_shards: int) -> str:
-    """The name of the three files of a shard, without folder and ending."""
-    return f"slice-{slice_index:06d}-batch-shard-{shard:05d}-of-{num_shards:05d}"
+ROWS_PER_GROUP: Final = 32_768
+VIDEOS_PER_GROUP: Final = 4_096
 
 
 def shard_of(part: VideoPart, *, num_shards: int) -> int:
@@ -34,50 +25,34 @@ def shard_of(part: VideoPart, *, num_shards: int) -> int:
     return int.from_bytes(part.video.key[:8]) % num_shards if part.video else 0
 
 
-@contextlib.contextmanager
-def _table_writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        path.open("wb") as file,
-        pq.ParquetWriter(
-            file,
-            schema,
-            compression="zstd",
-            use_dictionary=[f.name for f in schema if pa.types.is_string(f.type)],
-        ) as writer,
-    ):
-        yield writer
-        writer.close()
-        file.flush()
-        os.fsync(file.fileno())  # a name may not outlive a power cut without its content
-
-
-def publish(parts: Iterable[VideoPart], *, output: Path, file_name: str, constants: RunConstants) -> None:
+def publish(parts: Iterable[VideoPart], *, output: Path, stem: str, constants: RunConstants) -> None:
     """Write the three files of one shard, all of them or, seen from a query, none.
 
-    Holds one row group and, for each video, sums. Annotations appear first and `videos` last, by renaming; the
-    same names again overwrite what an earlier try left.
+    Annotations appear first and `videos` last, by renaming; the same names again overwrite what an earlier try left.
+
+    Args:
+        parts: of videos, each of which is all here; memory does not grow with their number, only with that of the
+            videos whose parts are not together yet.
+        output: the folder of the tables.
+        stem: of the files, as of `table_file`.
+        constants: what the rows of the run have in common.
     """
     schemas = {
         table: SCHEMAS[table].with_metadata({**SCHEMAS[table].metadata, "settings": constants.settings_json})
         for table in TABLES
     }
-    finals = {table: output / table / f"run={constants.run_id}" / f"{file_name}.parquet" for table in TABLES}
-    temporaries: dict[Table, Path] = {
-        table: path.with_name(f"{TEMPORARY_PREFIX}{path.name}{TEMPORARY_SUFFIX}")
-        for table, path in finals.items()
-    }
-    now = datetime.now(UTC)
+    finals = {table: table_file(output, table, stem) for table in TABLES}
+    temporaries: dict[Table, Path] = {table: beside(path, TEMPORARY) for table, path in finals.items()}
     try:
         with contextlib.ExitStack() as stack:
             writers = {
-                table: stack.enter_context(_table_writer(temporaries[table], schemas[table]))
+                table: stack.enter_context(table_writer(temporaries[table], schemas[table]))
                 for table in TABLES
             }
-            sums = _write_annotations(parts, writers["annotations"], schemas["annotations"], constants, now)
-            videos, errors = outcome_rows(sums, constants, now)
-            writers["errors"].write_table(pa.Table.from_pylist(errors, schema=schemas["errors"]))
-            writers["videos"].write_table(pa.Table.from_pylist(videos, schema=schemas["videos"]))
+            rows = _ShardRows(writers, constants)
+            for part in parts:
+                rows.add(part)
+            rows.finish()
         for table in TABLES:
             os.replace(temporaries[table], finals[table])
     except BaseException:
@@ -86,39 +61,56 @@ def publish(parts: Iterable[VideoPart], *, output: Path, file_name: str, constan
         raise
 
 
-def _write_annotations(
-    parts: Iterable[VideoPart],
-    writer: pq.ParquetWriter,
-    schema: pa.Schema,
-    constants: RunConstants,
-    now: datetime,
-) -> dict[VideoRef | None, Outcome]:
-    sums: dict[VideoRef | None, Outcome] = {}
-    pending: list[pa.Table] = []
-    num_pending = 0
+class _ShardRows:
+    """The rows of a shard on their way into its files: row group by row group."""
 
-    def flush() -> None:
-        nonlocal num_pending
-        if pending:
-            table = pa.concat_tables(pending).combine_chunks()
-            writer.write_table(table.sort_by([("video_uri", "ascending"), ("clip_index", "ascending")]))
-        pending.clear()
-        num_pending = 0
+    def __init__(self, writers: dict[Table, pq.ParquetWriter], constants: RunConstants) -> None:
+        self._writers = writers
+        self._constants = constants
+        self._now = datetime.now(UTC)
+        self._sums: dict[VideoRef | None, Outcome] = {}
+        self._complete: dict[VideoRef | None, Outcome] = {}
+        self._annotations: list[pa.Table] = []
+        self._num_annotations = 0
 
-    for part in parts:
-        video_sums = sums.setdefault(part.video, Outcome())
-        video_sums.add(part)
-        if not part.annotations:
-            continue
+    def add(self, part: VideoPart) -> None:
+        sums = self._sums.setdefault(part.video, Outcome())
+        sums.add(part)
+        if part.annotations:
+            self._add_annotations(part, sums)
+        if part.video is not None and sums.is_complete:
+            self._complete[part.video] = self._sums.pop(part.video)
+            if len(self._complete) >= VIDEOS_PER_GROUP:
+                self._write_outcomes()
+
+    def finish(self) -> None:
+        self._complete |= self._sums  # whoever is not complete now lost something on the way, which raises
+        self._write_outcomes()
+        self._write_annotations()
+
+    def _add_annotations(self, part: VideoPart, sums: Outcome) -> None:
         rows = decode_annotations(part.annotations)
-        video_sums.add_rows(rows)
-        constant = {**video_columns(part.video), **run_columns(constants, now)}
-        pending.append(_with_constants(rows, constant, schema))
-        num_pending += rows.num_rows
-        if num_pending >= ROWS_PER_GROUP:
-            flush()
-    flush()
-    return sums
+        sums.add_rows(rows)
+        constant = {**video_columns(part.video), **run_columns(self._constants, self._now)}
+        self._annotations.append(_with_constants(rows, constant, SCHEMAS["annotations"]))
+        self._num_annotations += rows.num_rows
+        if self._num_annotations >= ROWS_PER_GROUP:
+            self._write_annotations()
+
+    def _write_annotations(self) -> None:
+        if self._annotations:
+            table = pa.concat_tables(self._annotations).combine_chunks()
+            order = [(name, "ascending") for name in ("video_uri", "member", "clip_index")]
+            self._writers["annotations"].write_table(table.sort_by(order))
+        self._annotations, self._num_annotations = [], 0
+
+    def _write_outcomes(self) -> None:
+        videos, errors = outcome_rows(self._complete, self._constants, self._now)
+        if videos:
+            self._writers["videos"].write_table(pa.Table.from_pylist(videos, schema=SCHEMAS["videos"]))
+        if errors:
+            self._writers["errors"].write_table(pa.Table.from_pylist(errors, schema=SCHEMAS["errors"]))
+        self._complete = {}
 
 
 def _with_constants(rows: pa.Table, constant: dict[str, object], schema: pa.Schema) -> pa.Table:
@@ -143,11 +135,11 @@ class PublishShards(beam.PTransform):
 
     def _write(self, shard: tuple[int, Iterable[VideoPart | None]]) -> None:
         index, parts = shard
-        name = file_stem(slice_index=self._slice_index, shard=index, num_shards=self._num_shards)
+        name = file_name(slice_index=self._slice_index, shard=index, num_shards=self._num_shards)
         publish(
             (part for part in parts if part is not None),
             output=Path(self._output),
-            file_name=name,
+            stem=f"run={self._constants.run_id}/{name}",
             constants=self._constants,
         )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from mmeg_model.media.source import printable
+from mmeg_model.media.source import VideoRef, printable
 from pipelines.tables import Status
 
 
@@ -34,13 +34,14 @@ class RunSummary:
         )
         return not others and not self.num_unnamed_failures
 
-    def add_published(self, output: Path, run_id: str, slice_index: int) -> None:
-        """Count what the files of one slice hold."""
+    def add_published(self, output: Path, run_id: str, slice_index: int) -> list[bytes]:
+        """Count what the files of one slice hold; give back the videos by their `VideoRef.name_key`."""
         name = f"run={run_id}/slice-{slice_index:06d}-*.parquet"
+        names: list[bytes] = []
+        columns = ["video_uri", "member", "status", "clips", "failed_clips", "duration_seconds"]
         for path in (output / "videos").glob(name):
-            for row in pq.read_table(
-                path, columns=["status", "clips", "failed_clips", "duration_seconds"]
-            ).to_pylist():
+            for row in pq.read_table(path, columns=columns, partitioning=None).to_pylist():
+                names.append(VideoRef(row["video_uri"], member=row["member"]).name_key)
                 self.num_videos[row["status"]] += 1
                 self.num_clips += row["clips"] - row["failed_clips"]
                 self.num_failed_clips += row["failed_clips"]
@@ -50,6 +51,7 @@ class RunSummary:
             for row in pq.read_table(path, columns=["video_uri", "stage", "error"]).to_pylist():
                 self.failures[row["stage"], row["error"]] += 1
                 self.num_unnamed_failures += row["video_uri"] is None
+        return names
 
     def lines(self, output: Path, *, seconds: float) -> list[str]:
         """The five lines at the end of a run."""

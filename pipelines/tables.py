@@ -142,6 +142,11 @@ class VideoPart:
     decode_seconds: float = 0.0
     inference_seconds: float = 0.0
 
+    @property
+    def is_plan(self) -> bool:
+        """Whether it is the one part that says how many clips there are to be, or why there are none."""
+        return self.info is not None or not (self.num_annotations or self.failed_clips)
+
 
 def encode_annotations(annotations: Sequence[Annotation]) -> bytes:
     """Rows of schema `CLIPS` as an Arrow IPC stream."""

@@ -1,41 +1,37 @@
 import dataclasses
 import os
+import random
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from makers.published import constants, failed, ok, publish_slice
 
 from mmeg_model.media.source import VideoRef
-from pipelines.completed import RefusedError, read_completed, remove_orphans
-from pipelines.outcomes import RunConstants
-from pipelines.publish import file_stem, publish
-from pipelines.tables import Failure, VideoPart
+from pipelines.completed import RefusedError, Retake, newest_run, read_completed
 
-CONSTANTS = RunConstants(
-    "run-1", "a-model", "m" * 64, "s" * 64, '{"tasks": ["emotion"], "window_ms": 6000}', "0.1.0"
-)
+CONSTANTS = constants("run-2")
 
 
-def published(output: Path, *videos: VideoRef, constants: RunConstants = CONSTANTS) -> None:
-    failure = Failure("open", "InvalidDataError", "no video")
-    parts = [VideoPart(video, failures=(failure,)) for video in videos]
-    publish(
-        parts, output=output, file_name=file_stem(slice_index=0, shard=0, num_shards=1), constants=constants
-    )
+def published(output: Path, *videos: VideoRef) -> str:
+    return publish_slice(output, [failed(video) for video in videos])
 
 
 def test_what_is_done_is_known_by_name_and_version(tmp_path: Path) -> None:
     published(tmp_path, VideoRef("/a.mp4", "1"), VideoRef("/nobody.mp4"))
     completed = read_completed(tmp_path, CONSTANTS)
-    assert completed.status(VideoRef("/a.mp4", "1")) == "failed"
-    assert completed.status(VideoRef("/b.mp4", "1")) is None
-    assert not completed.is_other_version(VideoRef("/a.mp4", "1"))
-    assert completed.status(VideoRef("/a.mp4", "2")) == "failed"
-    assert completed.is_other_version(VideoRef("/a.mp4", "2"))
-    assert not completed.is_other_version(VideoRef("/nobody.mp4"))
+    assert completed.videos.status(VideoRef("/a.mp4", "1")) == "failed"
+    assert completed.videos.status(VideoRef("/b.mp4", "1")) is None
+    assert not completed.videos.is_other_version(VideoRef("/a.mp4", "1"))
+    assert completed.videos.status(VideoRef("/a.mp4", "2")) == "failed"
+    assert completed.videos.is_other_version(VideoRef("/a.mp4", "2"))
+    assert not completed.videos.is_other_version(VideoRef("/nobody.mp4"))
 
 
 def test_an_output_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
-    assert read_completed(tmp_path / "none", CONSTANTS).by_name == {}
+    assert len(read_completed(tmp_path / "none", CONSTANTS).videos) == 0
+    assert newest_run(tmp_path / "none") == ""
 
 
 def test_other_settings_are_refused_with_the_difference(tmp_path: Path) -> None:
@@ -54,21 +50,6 @@ def test_another_model_is_refused_by_name(tmp_path: Path) -> None:
         read_completed(tmp_path, other)
 
 
-def test_orphans_are_removed_and_committed_files_stay(tmp_path: Path) -> None:
-    published(tmp_path, VideoRef("/a.mp4", "1"))
-    kept = sorted(path for path in tmp_path.rglob("*") if path.is_file())
-    folder = tmp_path / "annotations" / "run=run-0"
-    folder.mkdir()
-    stem = file_stem(slice_index=1, shard=0, num_shards=1)
-    (folder / f"{stem}.parquet").write_bytes(b"annotations of a slice whose videos never came")
-    (folder / f".{stem}.parquet.tmp").write_bytes(b"half")
-    (folder / "mine.parquet").write_bytes(b"of somebody else")
-    assert remove_orphans(tmp_path) == 2
-    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(
-        [*kept, folder / "mine.parquet"]
-    )
-
-
 def test_what_cannot_be_listed_is_not_taken_for_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,10 +63,8 @@ def test_what_cannot_be_listed_is_not_taken_for_empty(
         return listdir(path)
 
     monkeypatch.setattr(
-        "pipelines.completed.os.listdir", denied
+        "pipelines.table_files.os.listdir", denied
     )  # the tests may run as root, whom nothing is denied
-    with pytest.raises(PermissionError):
-        remove_orphans(tmp_path)
     with pytest.raises(RefusedError, match="Permission denied"):
         read_completed(tmp_path, CONSTANTS)
     assert sorted(tmp_path.rglob("*")) == before
@@ -100,3 +79,70 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, content: bytes) -> No
         RefusedError, match=rf"{path.name} is damaged .* remove it and the files of the same name"
     ):
         read_completed(tmp_path, CONSTANTS)
+
+
+def test_the_newest_run_holds_and_tells_which_rows_are_superseded(tmp_path: Path) -> None:
+    a, b = VideoRef("/a.mp4", "1"), VideoRef("/b.mp4", "1")
+    old = publish_slice(tmp_path, [failed(a), ok(b)], run_id="run-1")
+    new = publish_slice(tmp_path, [ok(VideoRef("/a.mp4", "2"))], run_id="run-2")
+    completed = read_completed(tmp_path)
+    assert completed.videos.status(a) == "ok"
+    assert completed.videos.is_other_version(a)
+    assert completed.superseded == {old: {a.key}}
+    assert completed.superseded_by([a.name_key, VideoRef("/c.mp4").name_key]) == {
+        new: {VideoRef("/a.mp4", "2").key}
+    }
+    assert newest_run(tmp_path) == "run-2"
+
+
+@pytest.mark.parametrize(
+    ("retake", "to_do"),
+    [
+        (Retake(), set()),
+        (Retake(failed=True), {"/bad.mp4", "/bad-and-changed.mp4"}),
+        (Retake(changed=True), {"/changed.mp4", "/bad-and-changed.mp4"}),
+        (Retake(failed=True, changed=True), {"/bad.mp4", "/changed.mp4", "/bad-and-changed.mp4"}),
+    ],
+)
+def test_what_is_taken_again(tmp_path: Path, retake: Retake, to_do: set[str]) -> None:
+    old = {name: VideoRef(f"/{name}.mp4", "1") for name in ("good", "bad", "changed", "bad-and-changed")}
+    publish_slice(tmp_path, [failed(video) if "bad" in name else ok(video) for name, video in old.items()])
+    done = read_completed(tmp_path, retake=retake).videos
+    now = [VideoRef(v.location, "2" if "changed" in name else "1") for name, v in old.items()]
+    assert {video.location for video in now if done.status(video) is None} == to_do
+
+
+def test_members_of_a_shard_are_known_by_themselves(tmp_path: Path) -> None:
+    members = [VideoRef("/s.tar", "1", f"{i}.mp4") for i in range(5)]
+    others = [VideoRef("/t.tar", "1", "0.mp4"), VideoRef("/s.tar", "1")]
+    publish_slice(tmp_path, [ok(video) for video in members + others])
+    done = read_completed(tmp_path).members_done("/s.tar")
+    assert len(done) == 5
+    assert [done.status(video) for video in members] == ["ok"] * 5
+    assert [done.status(video) for video in others] == [None, None]
+    assert len(read_completed(tmp_path).members_done("/u.tar")) == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sets(st.integers(0, 10**9), min_size=1, max_size=60), st.randoms(use_true_random=False))
+def test_every_video_is_found_and_no_other(
+    tmp_path_factory, numbers: set[int], random: random.Random
+) -> None:
+    output = tmp_path_factory.mktemp("out")
+    videos = [VideoRef(f"/{number}.mp4", str(number % 3)) for number in numbers]
+    random.shuffle(videos)
+    done, other = videos[: len(videos) // 2], videos[len(videos) // 2 :]
+    publish_slice(output, [ok(video) for video in done])
+    completed = read_completed(output).videos
+    assert [completed.status(video) for video in done] == ["ok"] * len(done)
+    assert [completed.status(video) for video in other] == [None] * len(other)
+    assert not any(map(completed.is_other_version, done))
+
+
+def test_keys_that_end_in_zeros_are_whole(tmp_path: Path) -> None:
+    # numpy leaves zeros at the end of fixed bytes out.
+    video = next(v for i in range(10**6) if (v := VideoRef(f"/{i}.mp4", "1")).name_key[-1] == 0)
+    stem = publish_slice(tmp_path, [ok(video)])
+    completed = read_completed(tmp_path)
+    assert completed.videos.status(video) == "ok"
+    assert completed.superseded_by([video.name_key]) == {stem: {video.key}}

@@ -53,7 +53,7 @@ PLAN = VideoPart(VIDEO, info=INFO, planned_clips=3)
 
 
 def published(output: Path, parts: list[VideoPart]) -> dict[str, list[dict[str, Any]]]:
-    publish(parts, output=output, file_name="slice-000000", constants=CONSTANTS)
+    publish(parts, output=output, stem="run=run-1/slice-000000", constants=CONSTANTS)
     return {
         table: pq.read_table(output / table / "run=run-1" / "slice-000000.parquet").to_pylist()
         for table in TABLES
@@ -189,7 +189,7 @@ def test_a_failure_while_writing_leaves_no_file(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left on device"):
-        publish(parts(), output=tmp_path, file_name="x", constants=CONSTANTS)
+        publish(parts(), output=tmp_path, stem="run=run-1/x", constants=CONSTANTS)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

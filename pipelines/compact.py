@@ -1,0 +1,141 @@
+"""Many small files of a table -> few of about 128 MB: `mmeg compact`."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmeg_model.locked import InUseError, locked
+from mmeg_model.media.source import printable
+from pipelines.completed import MERGED, RefusedError, newest_run, read_completed
+from pipelines.ending import ALL_OK, COULD_NOT_START, ENDED_EARLY, interruptible
+from pipelines.publish import ROWS_PER_GROUP
+from pipelines.rewriting import finish_rewrites, remove_orphans, remove_superseded
+from pipelines.table_files import (
+    TEMPORARY,
+    beside,
+    file_name,
+    new_run_id,
+    own_files,
+    table_file,
+    table_writer,
+)
+from pipelines.tables import TABLES
+
+TARGET_BYTES: Final = 128_000_000
+_ORDER: Final = ("video_uri", "member", "clip_index", "start_seconds")
+
+
+def compact_command(arguments: Sequence[str]) -> int:
+    """Run `mmeg compact` and give back its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="mmeg compact",
+        description="Merge the small files of the tables into files of about 128 MB, and drop older versions of "
+        "videos that were annotated again. Rows stay as they are, with the run that wrote them in run_id.",
+    )
+    parser.add_argument("output", type=Path, metavar="DIR", help="the folder of the three tables")
+    output: Path = parser.parse_args(arguments).output.absolute()
+    if not (output / "videos").is_dir():
+        return _could_not_start(
+            f"{printable(str(output))} holds no tables: there is no folder `videos` in it"
+        )
+    try:
+        with (
+            locked(output, by="mmeg compact"),
+            interruptible("every video stands in the tables once; run it again to go on"),
+        ):
+            num_before, num_after = compact(output)
+    except (RefusedError, InUseError) as error:
+        return _could_not_start(str(error))
+    except (OSError, pa.ArrowException) as error:
+        print(f"mmeg compact ended early: {error}", file=sys.stderr)
+        print("Every video stands in the tables once; run the same command again to go on.", file=sys.stderr)
+        return ENDED_EARLY
+    print(f"{num_before} files of each table before, {num_after} now", file=sys.stderr)
+    return ALL_OK
+
+
+def _could_not_start(reason: str) -> int:
+    print(f"mmeg compact: {reason}", file=sys.stderr)
+    return COULD_NOT_START
+
+
+def compact(output: Path, *, target_bytes: int = TARGET_BYTES) -> tuple[int, int]:
+    """Merge neighbouring files up to target_bytes; the caller holds the lock.
+
+    Killed anywhere, it leaves each video once: the merged file counts from its `videos` on, and names those whose
+    rows it took over, which count no more. Gives back the number of files of each table before and after.
+
+    Raises:
+        RefusedError: if what is there cannot be read.
+        OSError: if a file cannot be written or removed.
+    """
+    completed = read_completed(output)
+    finish_rewrites(output)
+    remove_orphans(output, completed.merged_stems)
+    remove_superseded(output, completed.superseded)
+    stems = [stem for stem, _ in own_files(output, "videos")]
+    run_id = new_run_id(after=newest_run(output))
+    groups = [group for group in _neighbours(output, stems, target_bytes) if len(group) > 1]
+    for index, group in enumerate(groups):
+        merged = f"run={run_id}/{file_name(slice_index=index, shard=0, num_shards=1)}"
+        _merge(output, group, merged)
+        remove_orphans(output, group)
+    return len(stems), len(stems) - sum(len(group) - 1 for group in groups)
+
+
+def _neighbours(output: Path, stems: Iterable[str], target_bytes: int) -> Iterator[list[str]]:
+    """Files of the same settings, together up to target_bytes, or one alone."""
+    group: list[str] = []
+    num_bytes, settings = 0, b""
+    for stem in stems:
+        of_stem = sum(table_file(output, table, stem).stat().st_size for table in TABLES)
+        theirs = pq.read_schema(table_file(output, "videos", stem)).metadata[b"settings"]
+        if group and (num_bytes + of_stem > target_bytes or theirs != settings):
+            yield group
+            group, num_bytes = [], 0
+        group.append(stem)
+        num_bytes, settings = num_bytes + of_stem, theirs
+    if group:
+        yield group
+
+
+def _merge(output: Path, stems: Sequence[str], merged: str) -> None:
+    finals = {table: table_file(output, table, merged) for table in TABLES}
+    try:
+        for table in TABLES:
+            files = [table_file(output, table, stem) for stem in stems]
+            schema = pq.read_schema(files[0])
+            metadata = {name: value for name, value in schema.metadata.items() if name != MERGED}
+            if table == "videos":
+                metadata[MERGED] = json.dumps(stems).encode()
+            with table_writer(beside(finals[table], TEMPORARY), schema.with_metadata(metadata)) as writer:
+                order = [(name, "ascending") for name in _ORDER if name in schema.names]
+                for rows in _row_groups(files):
+                    writer.write_table(rows.replace_schema_metadata(metadata).sort_by(order))
+        for table in TABLES:
+            os.replace(beside(finals[table], TEMPORARY), finals[table])
+    except BaseException:
+        for path in finals.values():
+            beside(path, TEMPORARY).unlink(missing_ok=True)
+        raise
+
+
+def _row_groups(files: Iterable[Path]) -> Iterator[pa.Table]:
+    """The rows of all files, small row groups together."""
+    pending: list[pa.Table] = []
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                pending.append(file.read_row_group(group))
+                if sum(map(len, pending)) >= ROWS_PER_GROUP:
+                    yield pa.concat_tables(pending)
+                    pending = []
+    if pending:
+        yield pa.concat_tables(pending)
