@@ -1,0 +1,215 @@
+"""Objects in Google Cloud Storage: looked up, listed page by page, and read by ranges of one generation.
+
+The library is imported at the first call, and one client is made then and kept for the process; where
+STORAGE_EMULATOR_HOST is set, it asks that address, without credentials.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from mmeg_model.media.errors import MediaError, Stage
+from mmeg_model.media.range_reader import RangeReader
+
+if TYPE_CHECKING:
+    from google.api_core.retry import Retry
+    from google.cloud.storage import Blob, Client
+
+SCHEME: Final = "gs://"
+PATIENCE_SECONDS: Final = 120.0
+"""For how long a request that could succeed later is repeated."""
+
+_TIMEOUT_SECONDS: Final = (10.0, 30.0)  # to connect, and between bytes
+_MOST_CONNECTIONS: Final = 256  # kept open; that many threads can read at a time without making new ones
+_OBJECT_FIELDS: Final = "items(name,generation,size),nextPageToken"
+
+_NO_CREDENTIALS: Final = (
+    "{uri} could not be asked for, since no credentials for Google Cloud hold here: {said} "
+    "Run `gcloud auth application-default login`, or name a key file in GOOGLE_APPLICATION_CREDENTIALS"
+)
+
+_client: "Client | None" = None
+_lock = threading.Lock()
+
+
+class NoCredentialsError(ValueError):
+    """Nothing at all can be found in buckets: there is nobody to ask as."""
+
+
+@dataclass(frozen=True)
+class FoundObject:
+    """One generation of one object."""
+
+    uri: str
+    generation: str
+    num_bytes: int
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Split `gs://bucket/name` into bucket and name; the name may be empty."""
+    bucket, _, name = uri.removeprefix(SCHEME).partition("/")
+    return bucket, name
+
+
+def look_up(uri: str, *, stage: Stage, patience_seconds: float = PATIENCE_SECONDS) -> FoundObject:
+    """Ask for an object as it is now.
+
+    Raises:
+        MediaError: of this stage, if it is not there or may not be looked at.
+        NoCredentialsError: at stage `find`, if there are no credentials.
+    """
+    with _failures_named(uri, stage):
+        blob = _blob(uri)
+        blob.reload(timeout=_TIMEOUT_SECONDS, retry=_retry(patience_seconds))
+        return FoundObject(uri, str(blob.generation), blob.size)
+
+
+def list_objects(uri: str, *, stage: Stage, most: int | None = None) -> Iterator[FoundObject]:
+    """Yield the objects whose names begin with this `gs://bucket/prefix`, in order of name, page by page.
+
+    Args:
+        uri: bucket and prefix.
+        stage: of an error.
+        most: how many there are to be at most.
+
+    Raises:
+        MediaError: of this stage, if the bucket is not there or may not be listed.
+        NoCredentialsError: at stage `find`, if there are no credentials.
+    """
+    bucket, prefix = split_uri(uri)
+    with _failures_named(uri, stage):
+        blobs = _shared_client().list_blobs(
+            bucket,
+            prefix=prefix or None,
+            max_results=most,
+            fields=_OBJECT_FIELDS,
+            timeout=_TIMEOUT_SECONDS,
+            retry=_retry(PATIENCE_SECONDS),
+        )
+        for blob in blobs:
+            yield FoundObject(f"{SCHEME}{bucket}/{blob.name}", str(blob.generation), blob.size)
+
+
+def reader_of(found: FoundObject, *, patience_seconds: float = PATIENCE_SECONDS) -> RangeReader:
+    """Read this generation of an object, and no other.
+
+    Its reading raises MediaError of stage `open` if that is not there any more or may not be read.
+    """
+
+    def fetch(start: int, end: int) -> bytes:
+        try:
+            return _read_range(found, start, end, patience_seconds)
+        except MediaError as error:
+            if error.error == "NotFound":  # this generation; perhaps there is another
+                now = look_up(found.uri, stage="open", patience_seconds=patience_seconds)
+                raise version_changed(found.uri, now=now.generation, then=found.generation) from error
+            raise
+
+    return RangeReader(fetch, num_bytes=found.num_bytes)
+
+
+def version_changed(uri: str, *, now: str, then: str | None) -> MediaError:
+    """What a video is refused with that changed between finding and reading."""
+    return MediaError("open", "VersionChanged", f"{uri} is now {now}, it was {then} when it was found")
+
+
+def _read_range(found: FoundObject, start: int, end: int, patience_seconds: float) -> bytes:
+    with _failures_named(found.uri, "open"):
+        content: bytes = _blob(found.uri, found.generation).download_as_bytes(
+            start=start,
+            end=end - 1,
+            raw_download=True,  # the bytes as they lie there: those of a decompressed object have no ranges
+            checksum=None,  # there is none of a range
+            timeout=_TIMEOUT_SECONDS,
+            retry=_retry(patience_seconds),
+        )
+    if len(content) != end - start:
+        message = f"{found.uri} gave {len(content)} bytes where [{start}, {end}) was asked for"
+        raise MediaError("open", "RangeNotKept", message)
+    return content
+
+
+def _blob(uri: str, generation: str | None = None) -> "Blob":
+    bucket, name = split_uri(uri)
+    return _shared_client().bucket(bucket).blob(name, generation=generation and int(generation))
+
+
+def _retry(patience_seconds: float) -> "Retry":
+    """Repeat, after longer and longer pauses, what was answered by 408, 429 or 5xx, or broke off."""
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    return DEFAULT_RETRY.with_timeout(patience_seconds)
+
+
+def _shared_client() -> "Client":
+    global _client
+    with _lock:
+        if _client is None:
+            _client = _new_client()
+        return _client
+
+
+def _new_client() -> "Client":
+    from google.cloud import storage
+    from requests.adapters import HTTPAdapter
+
+    client = storage.Client()
+    # By default ten connections are kept, and each more is opened and closed for one request, with a warning.
+    for scheme in ("https://", "http://"):
+        client._http.mount(scheme, HTTPAdapter(pool_maxsize=_MOST_CONNECTIONS))
+    return client
+
+
+def _forget_client() -> None:
+    """A forked process must not share connections with the one that it comes from."""
+    global _client, _lock
+    _client, _lock = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_client)
+
+
+@contextmanager
+def _failures_named(uri: str, stage: Stage) -> Iterator[None]:
+    """Turn what the library raises into a sentence with a way out."""
+    from google.api_core import exceptions
+    from google.auth.exceptions import GoogleAuthError
+    from google.cloud.storage.exceptions import InvalidResponse
+    from requests.exceptions import RequestException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except exceptions.RetryError as error:
+        cause = error.cause or error
+        if isinstance(
+            cause, InvalidResponse
+        ):  # what the reading of ranges raises before it is turned into ours
+            cause = exceptions.from_http_response(cause.response)
+        message = f"{uri} could not be read, however often it was tried: {_said(cause)}; try again later"
+        raise MediaError(stage, type(cause).__name__, message) from error
+    except exceptions.NotFound as error:
+        raise MediaError(stage, "NotFound", f"{uri} does not exist: {_said(error)}") from error
+    except exceptions.Forbidden as error:
+        message = (
+            f"{uri} may not be read: {_said(error)}; "
+            "the account needs the role Storage Object Viewer on the bucket"
+        )
+        raise MediaError(stage, "Forbidden", message) from error
+    except (exceptions.Unauthorized, GoogleAuthError) as error:
+        message = _NO_CREDENTIALS.format(uri=uri, said=_said(error))
+        if stage == "find":
+            raise NoCredentialsError(message) from error
+        raise MediaError(stage, "NoCredentials", message) from error
+    except (exceptions.GoogleAPIError, RequestException, HTTPError, ConnectionError) as error:
+        raise MediaError(stage, type(error).__name__, f"{uri} could not be read: {_said(error)}") from error
+    except ValueError as error:  # of the name of a bucket
+        raise MediaError(stage, "ValueError", f"{uri} cannot be a bucket and an object: {error}") from error
+
+
+def _said(error: BaseException) -> str:
+    """The first line of what an exception says."""
+    return str(error).strip().partition("\n")[0][:500] or type(error).__name__

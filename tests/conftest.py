@@ -1,0 +1,32 @@
+"""What tests of both packages share: a bucket of the emulator, and the server in front of it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from makers.buckets import BUCKET, Proxy, client_of, emulator
+
+from mmeg_model.media import objects
+
+
+@pytest.fixture(scope="session")
+def emulator_address() -> Iterator[str]:
+    with emulator() as address:
+        yield address
+
+
+@pytest.fixture
+def buckets(emulator_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """The buckets that `gs://` means in this test: BUCKET, empty, and LOCAL_BUCKET, a folder."""
+    bucket = client_of(emulator_address).bucket(BUCKET)
+    for blob in bucket.list_blobs():
+        blob.delete()
+    folder = tmp_path / "local bucket"
+    folder.mkdir()
+    with Proxy(emulator_address, folder).running() as proxy:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.address)
+        monkeypatch.setenv(
+            "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true"
+        )  # else more is asked beside
+        monkeypatch.setattr(objects, "_client", None)
+        yield proxy
