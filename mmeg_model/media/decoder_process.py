@@ -23,6 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
+from mmeg_model.media.sandbox import enter_sandbox
 from mmeg_model.media.video_file import VideoFile
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ def main() -> None:
             import mmeg_model.media.decode
             import mmeg_model.media.probe  # noqa: F401 - a child is ready when it has imported FFmpeg
 
+            enter_sandbox()
             _serve(channel, deadline_seconds)
         except ConnectionError:
             return
