@@ -58,7 +58,7 @@ def own_files(output: Path, table: Table, ending: str = "") -> Iterator[tuple[st
     """
     try:
         runs = sorted(os.listdir(output / table))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     for run in runs:
         if run.startswith("run="):

@@ -1,0 +1,67 @@
+"""What is taken again, and what is left as it is."""
+
+import os
+from pathlib import Path
+
+import pytest
+from makers.tables import by_name, read
+from makers.video import Recipe, make_video
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    """Two good videos and one that is broken."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("a", "b"):
+        make_video(folder, Recipe(f"{name}.mp4", seconds=7))
+    (folder / "broken.mp4").write_bytes((folder / "a.mp4").read_bytes()[:3000])
+    return folder
+
+
+def test_retry_failed_takes_what_failed_and_nothing_else(
+    videos: Path, tmp_path: Path, annotate, capsys
+) -> None:
+    out = tmp_path / "out"
+    assert annotate(videos, "/nobody.mp4", output=out, num_inputs=4) == 1
+    first_run = by_name(read(out, "videos"))["a.mp4"]["run_id"]
+    (videos / "broken.mp4").write_bytes((videos / "a.mp4").read_bytes())
+    assert annotate(videos, "/nobody.mp4", output=out, num_inputs=4) == 1, "what failed stays failed"
+    capsys.readouterr()
+    assert annotate(videos, "/nobody.mp4", "--retry-failed", output=out, num_inputs=4) == 1
+    assert "videos    2: 1 ok, 0 partial, 1 failed; done before: 2 ok" in capsys.readouterr().out
+    rows = by_name(read(out, "videos"))
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "a.mp4": "ok", "b.mp4": "ok", "broken.mp4": "ok", "nobody.mp4": "failed",
+    }  # fmt: skip
+    assert {name for name, row in rows.items() if row["run_id"] == first_run} == {"a.mp4", "b.mp4"}
+    assert [os.path.basename(row["video_uri"]) for row in read(out, "errors")] == ["nobody.mp4"]
+    assert annotate(videos, "--retry-failed", output=out, num_inputs=4) == 0
+
+
+def test_replace_changed_takes_new_versions_and_the_old_rows_leave(
+    videos: Path, tmp_path: Path, annotate, capsys
+) -> None:
+    out = tmp_path / "out"
+    annotate(videos, output=out, num_inputs=3)
+    (videos / "broken.mp4").unlink()
+    make_video(videos, Recipe("b.mp4", seconds=20))
+    assert annotate(videos, output=out, num_inputs=3) == 0
+    assert "--replace-changed annotates them again" in capsys.readouterr().err
+    assert by_name(read(out, "videos"))["b.mp4"]["clips"] == 2
+    assert annotate(videos, "--replace-changed", output=out, num_inputs=3) == 0
+    assert by_name(read(out, "videos"))["b.mp4"]["clips"] == 4
+    assert len([row for row in read(out, "annotations") if row["video_uri"].endswith("b.mp4")]) == 4
+    capsys.readouterr()
+    assert annotate(videos, "--replace-changed", output=out, num_inputs=3) == 0
+    assert "videos    0: 0 ok" in capsys.readouterr().out, "nothing has changed since"
+
+
+def test_dry_run_says_what_would_be_taken_again(videos: Path, tmp_path: Path, annotate, capsys) -> None:
+    out = tmp_path / "out"
+    annotate(videos, output=out)
+    before = sorted(out.rglob("*"))
+    capsys.readouterr()
+    annotate(videos, "--retry-failed", "--dry-run", output=out)
+    assert capsys.readouterr().out.splitlines() == [str(videos / "broken.mp4")]
+    assert sorted(out.rglob("*")) == before
