@@ -57,6 +57,9 @@ class DecoderLimits:
     the parent does not ask for the next clip is not counted."""
     memory_bytes: int
     """Private memory of one child (RLIMIT_DATA), of which Python, numpy and FFmpeg take 80 MB."""
+    unpacked_bytes: int = 16 << 30
+    """What all children together may unpack into the temporary folder at a time; also the most that one compressed
+    shard, or one row group of a Parquet shard, may unpack to."""
 
     def __post_init__(self) -> None:
         if not 0 < self.deadline_seconds < math.inf:
@@ -86,6 +89,11 @@ class DecoderFailedError(Exception):
         self.message = message
 
 
+def bad_message(what: str) -> DecoderFailedError:
+    """The failure of a decoder that does not keep to the protocol."""
+    return DecoderFailedError("BadMessage", f"the decoder sent something that it never should: {what}")
+
+
 def _environment() -> dict[str, str]:
     """What Python needs to find this package and its libraries; no credentials."""
     folder = Path(mmeg_model.__file__).parents[1]
@@ -94,8 +102,13 @@ def _environment() -> dict[str, str]:
     paths = [] if folder.name in ("site-packages", "dist-packages") else [str(folder)]
     paths += filter(None, [os.environ.get("PYTHONPATH")])
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PYTHONHOME") if name in os.environ}
-    # OpenBLAS reserves 40 MB per thread, and nothing here multiplies matrices.
-    return kept | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}
+    return kept | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        # OpenBLAS reserves 40 MB per thread, and nothing here multiplies matrices.
+        "OPENBLAS_NUM_THREADS": "1",
+        # Arrow's own allocators reserve a gigabyte, which the limit of memory counts.
+        "ARROW_DEFAULT_MEMORY_POOL": "system",
+    }
 
 
 class DecoderClient:
@@ -168,9 +181,19 @@ class DecoderClient:
         for window in windows:
             message = self._receive_message()
             if message.get("clip") != list(window):
-                raise self._bad_message(f"the clip {list(window)} was due")
+                raise bad_message(f"the clip {list(window)} was due")
             yield self._delivery(message, window)
         yield self._delivery(self._receive_message(), None)
+
+    def stream(self, handle: Handle, question: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Ask about a shard, and yield message after message, the last with `end`; the deadline is for each."""
+        self._ask({"shard": question}, handle)
+        while True:
+            message = self._receive_message()
+            yield message
+            if "end" in message:
+                return
+            self._set_deadline(self._limits.deadline_seconds)
 
     def _ask(self, request: dict[str, Any], handle: Handle) -> None:
         if not self._is_ready:
@@ -199,7 +222,12 @@ class DecoderClient:
             raise
         self._is_ready = True
 
-    def _receive_into(self, left: memoryview) -> None:
+    def receive_into(self, left: memoryview) -> None:
+        """Receive the bytes that follow a message.
+
+        Raises:
+            DecoderFailedError: if they do not come.
+        """
         while left:
             started = time.monotonic()
             self._channel.settimeout(max(self._seconds_left, 1e-3))
@@ -216,12 +244,12 @@ class DecoderClient:
 
     def _receive_message(self) -> dict[str, Any]:
         head = bytearray(MESSAGE_LENGTH.size)
-        self._receive_into(memoryview(head))
+        self.receive_into(memoryview(head))
         (num_bytes,) = MESSAGE_LENGTH.unpack(head)
         if not 0 < num_bytes <= _MAX_MESSAGE_BYTES:
-            raise self._bad_message(f"a message of {num_bytes} bytes")
+            raise bad_message(f"a message of {num_bytes} bytes")
         text = bytearray(num_bytes)
-        self._receive_into(memoryview(text))
+        self.receive_into(memoryview(text))
         try:
             message = json.loads(text)
             # Half a surrogate pair would pass as a string here, and break a table later.
@@ -229,7 +257,7 @@ class DecoderClient:
         except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict):
-            raise self._bad_message("no JSON object")
+            raise bad_message("no JSON object")
         if "out_of_memory" in message:
             limit_mib = self._limits.memory_bytes >> 20
             raise DecoderFailedError(
@@ -243,21 +271,21 @@ class DecoderClient:
         match texts:
             case [str(stage), str(error), str(message)] if stage in get_args(Stage):
                 return MediaError(cast(Stage, stage), error, message)
-        raise self._bad_message("an error without stage, name and sentence")
+        raise bad_message("an error without stage, name and sentence")
 
     def _video_info(self, values: object) -> VideoInfo:
         types = get_type_hints(VideoInfo)
         if not isinstance(values, dict) or values.keys() != types.keys():
-            raise self._bad_message("video information with other fields")
+            raise bad_message("video information with other fields")
         for name, value in values.items():
             most = _MAX_EXACT if name.endswith("_ms") else _MAX_INT32
             is_too_large = isinstance(value, int) and abs(value) > most
             if not isinstance(value, types[name]) or isinstance(value, bool) or is_too_large:
-                raise self._bad_message(f"video information with {name} = {value!r:.100}")
+                raise bad_message(f"video information with {name} = {value!r:.100}")
         try:
             info = VideoInfo(**values)
         except ValueError as error:
-            raise self._bad_message(f"video information that does not fit together: {error}") from error
+            raise bad_message(f"video information that does not fit together: {error}") from error
         if info.duration_ms > LONGEST_DURATION_MS:
             days = info.duration_ms / 86_400_000
             message = f"its last packet ends after {days:g} days: its time stamps are broken"
@@ -276,7 +304,7 @@ class DecoderClient:
         match message.get(name):
             case int(number) if 0 <= number <= _MAX_INT32:
                 return number
-        raise self._bad_message(f"no number {name}")
+        raise bad_message(f"no number {name}")
 
     def _receive_clip(self, window: Window, message: dict[str, Any]) -> Clip:
         t = num_frames_between(*window)
@@ -295,22 +323,19 @@ class DecoderClient:
             return np.zeros(shape, dtype), np.zeros(num_valid, np.bool_)
         valid = np.empty(num_valid, np.uint8)
         array: NDArray[Any] = np.empty(shape, dtype)
-        self._receive_into(valid.data)
-        self._receive_into(array.data.cast("B"))
+        self.receive_into(valid.data)
+        self.receive_into(array.data.cast("B"))
         return array, valid != 0  # a bool that is neither 0 nor 1 would be undefined behaviour in numpy
 
     def _deadline_exceeded(self) -> DecoderFailedError:
         message = f"the decoder did not finish within {self._deadline_seconds:g} seconds"
         return DecoderFailedError("DeadlineExceeded", message)
 
-    def _bad_message(self, what: str) -> DecoderFailedError:
-        return DecoderFailedError("BadMessage", f"the decoder sent something that it never should: {what}")
-
     def _died(self) -> DecoderFailedError:
         try:
             status = self._process.wait(_SECONDS_TO_DIE)
         except subprocess.TimeoutExpired:
-            return self._bad_message("the end of its messages, and it lives on")
+            return bad_message("the end of its messages, and it lives on")
         if status == -signal.SIGPROF:
             return self._deadline_exceeded()
         if status < 0:

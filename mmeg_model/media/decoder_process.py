@@ -117,6 +117,7 @@ def _answer(request: dict[str, Any], file: BinaryIO) -> Iterator[list["ReadableB
     from mmeg_model.media.decode import decode_span
     from mmeg_model.media.errors import MediaError
     from mmeg_model.media.probe import VideoInfo, probe
+    from mmeg_model.media.shard_process import answer_about_shard
 
     num_damaged_packets = 0
     cpu_before = time.process_time()
@@ -128,6 +129,10 @@ def _answer(request: dict[str, Any], file: BinaryIO) -> Iterator[list["ReadableB
         num_damaged_packets += 1
 
     try:
+        if "shard" in request:
+            for head, content in answer_about_shard(request["shard"], file):
+                yield [encode_message(head), *([] if content is None else [content])]
+            return
         if "windows" not in request:
             yield [encode_message({"info": asdict(probe(file))})]
             return

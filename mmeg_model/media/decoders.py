@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Final, Self, TypeVar
 
 from mmeg_model.clip import Clip
@@ -20,9 +20,12 @@ from mmeg_model.media.decoder_client import (
     Delivery,
 )
 from mmeg_model.media.errors import MediaError, Stage
-from mmeg_model.media.opening import Handle, opened
+from mmeg_model.media.opening import Handle, Handles, opened
 from mmeg_model.media.probe import VideoInfo
+from mmeg_model.media.shard_client import Index, Unpacked, UnpackedTooLargeError, unpack
+from mmeg_model.media.shards import Indexed, Pack, ShardReading, is_compressed
 from mmeg_model.media.source import VideoRef
+from mmeg_model.media.unpacked import UnpackedPacks
 from mmeg_model.media.windows import Window
 
 __all__ = ["DecoderLimits", "Decoders"]
@@ -73,6 +76,7 @@ class Decoders:
         self._children: set[DecoderClient] = set()
         self._idle: list[DecoderClient] = []
         self._is_closed = False
+        self._packs = UnpackedPacks(self._fill, most_bytes=limits.unpacked_bytes)
         _forget_when_forked(weakref.ref(self))
 
     def __enter__(self) -> Self:
@@ -97,6 +101,7 @@ class Decoders:
             child.kill()
         for child in idle:
             self._discard(child)
+        self._packs.close()
 
     def probe(self, video: VideoRef) -> VideoInfo:
         """Look at a video, as `mmeg_model.media.probe.probe`.
@@ -105,7 +110,9 @@ class Decoders:
             MediaError: if it cannot be opened or understood, or its decoder failed twice.
             RuntimeError: if this is closed, or children do not start at all.
         """
-        with closing(self._answers("probe", video, lambda child, handle, _: child.probe(handle))) as answers:
+        with closing(
+            self._answers("probe", self._opened(video), lambda child, handle, _: child.probe(handle))
+        ) as answers:
             (info,) = answers
         with self._lock:
             self.probed_ms += info.duration_ms
@@ -140,7 +147,7 @@ class Decoders:
                 return iter(())
             return child.decode(handle, info, tuple(left), clips_ahead=clips_ahead, crop=crop)
 
-        with closing(self._answers("decode", video, ask)) as answers:
+        with closing(self._answers("decode", self._opened(video), ask)) as answers:
             for clip, num_damaged_packets, cpu_seconds in answers:
                 with self._lock:
                     self.num_damaged_packets += num_damaged_packets
@@ -150,11 +157,77 @@ class Decoders:
                     on_cpu_seconds(cpu_seconds)
                     yield clip
 
+    def index(
+        self, shard: VideoRef, reading: ShardReading, *, on_others: Callable[[int], None] = lambda _: None
+    ) -> Iterator[Indexed]:
+        """Find the members of a shard: of a tar by its headers, of Parquet by its keys; a compressed tar is unpacked.
+
+        Yields each member once and, last, what is wrong with the shard as a whole: it raises no MediaError.
+
+        Args:
+            shard: the whole file.
+            reading: which members are meant.
+            on_others: called, at the end, with the number of members that are no videos by their names.
+
+        Raises:
+            RuntimeError: if this is closed, or children do not start at all.
+        """
+        index = Index(shard, reading)
+        try:
+            with closing(self._index(index, shard)) as found:
+                yield from found
+        except MediaError as error:
+            yield Indexed(shard, MediaError("index", error.error, error.message))
+        on_others(index.num_others)
+
+    def _index(self, index: Index, shard: VideoRef) -> Generator[Indexed, None, None]:
+        def ask(child: DecoderClient, handle: Handle, _: int) -> Iterator[Indexed]:
+            num_bytes = handle.num_bytes
+            return index.ask(
+                child, handle, os.fstat(handle.descriptor).st_size if num_bytes is None else num_bytes
+            )
+
+        if not is_compressed(shard):
+            yield from self._answers("index", opened(shard), ask)
+            return
+        with self._packs.whole(Pack(shard)) as (unpacked, descriptor):
+            handle = Handle(descriptor, 0, unpacked.num_bytes)
+            for found in self._answers("index", nullcontext(lambda: nullcontext(handle)), ask):
+                if (
+                    found.video != shard or unpacked.error is None
+                ):  # else that the tar ends where its content did
+                    yield found
+            if unpacked.error is not None:
+                yield Indexed(shard, unpacked.error)
+
+    def _fill(self, pack: Pack, unpacked: Unpacked) -> None:
+        def ask(child: DecoderClient, handle: Handle, _: int) -> Iterator[None]:
+            return unpack(child, handle, pack, unpacked, most_bytes=self._limits.unpacked_bytes)
+
+        try:
+            for _ in self._answers("index", opened(pack.shard), ask):
+                pass
+        except MediaError as error:
+            unpacked.error = error
+        except UnpackedTooLargeError:
+            message = f"unpacked it takes more than {self._limits.unpacked_bytes} bytes; see --unpacked-gib"
+            unpacked.error = MediaError("index", "UnpackedTooLarge", message)
+        except OSError as error:
+            unpacked.clear()
+            message = f"the temporary folder could not take it: {error.strerror}; set TMPDIR to a larger one"
+            unpacked.error = MediaError("index", type(error).__name__, message)
+
+    def _opened(self, video: VideoRef) -> AbstractContextManager[Handles]:
+        return self._packs.opened(video) if video.is_packed else opened(video)
+
     def _answers(
-        self, stage: Stage, video: VideoRef, ask: Callable[[DecoderClient, Handle, int], Iterator[T]]
+        self,
+        stage: Stage,
+        opening: AbstractContextManager[Handles],
+        ask: Callable[[DecoderClient, Handle, int], Iterator[T]],
     ) -> Generator[T, None, None]:
         """Yield what ask yields for a borrowed child; if that fails, go on with what it yields for another."""
-        with opened(video) as handles, self._free:
+        with opening as handles, self._free:
             child = self._borrow()
             is_usable = False
             try:

@@ -6,6 +6,24 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, order=True)
+class ParquetRow:
+    """Where a member of a Parquet shard stands.
+
+    Raises:
+        ValueError: if a number is negative.
+    """
+
+    row_group: int
+    row_in_group: int
+    column: str
+    """Holds the bytes; a field of a struct is named `column.field`."""
+
+    def __post_init__(self) -> None:
+        if self.row_group < 0 or self.row_in_group < 0:
+            raise ValueError(f"{self.row_group = } and {self.row_in_group = } must not be negative")
+
+
+@dataclass(frozen=True, order=True)
 class VideoRef:
     """One version of one video, as it travels between Beam stages.
 
@@ -23,6 +41,10 @@ class VideoRef:
     start_byte: int = 0
     num_bytes: int | None = None
     """The video is the byte range [start_byte, start_byte + num_bytes); None: to the end."""
+    is_compressed: bool = False
+    """Whether it is a range not of `location` but of what that decompresses to."""
+    parquet_row: ParquetRow | None = None
+    """Where the bytes stand if `location` is a Parquet shard; then there is no range."""
 
     def __post_init__(self) -> None:
         if self.start_byte < 0 or (self.num_bytes is not None and self.num_bytes < 0):
@@ -32,6 +54,11 @@ class VideoRef:
     def uri(self) -> str:
         """The location as it is published."""
         return printable(self.location)
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the bytes are no range of `location`, but must be unpacked first."""
+        return self.is_compressed or self.parquet_row is not None
 
     @property
     def key(self) -> bytes:

@@ -183,6 +183,7 @@ def test_child_has_few_modules_no_secrets_and_limits(make_decoders, make_video, 
     assert set(report["environment"]) <= {
         "PYTHONPATH",
         "OPENBLAS_NUM_THREADS",
+        "ARROW_DEFAULT_MEMORY_POOL",
         "LD_LIBRARY_PATH",
         "PYTHONHOME",
         "LC_CTYPE",  # Python itself sets it in the C locale
