@@ -1,87 +1,96 @@
-"""What the user names -> the videos that are meant: files, folders, globs and manifests."""
+"""What the user names -> the videos that are meant: files, objects, folders, globs and manifests."""
 
-import csv
-import glob
 import os
+import posixpath
 import re
-import stat
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import Final
 
-from mmeg_model.media.source import VideoRef, local_version, printable
+from mmeg_model.media.errors import MediaError
+from mmeg_model.media.objects import SCHEME, FoundObject, look_up, split_uri
+from mmeg_model.media.source import VideoRef, printable
+from pipelines.find_files import find_file, find_in_folder
+from pipelines.find_objects import find_below, is_folder, of_object
+from pipelines.found import FindReport, Found, or_failure
+from pipelines.manifests import is_manifest_name, manifest_names
+from pipelines.path_patterns import GLOB_CHARACTERS, PathPattern, split_pattern
 from pipelines.tables import Failure
 
-PICTURE_EXTENSIONS: Final = tuple(
-    ".mp4 .m4v .mov .mkv .webm .avi .ts .mts .m2ts .mpg .mpeg .ogv .flv .3gp .wmv".split()  # noqa: SIM905
-)
-SOUND_EXTENSIONS: Final = tuple(".wav .flac .mp3 .m4a .ogg .opus .aac".split())  # noqa: SIM905
-MANIFEST_EXTENSIONS: Final = (".txt", ".csv")
-_GLOB_CHARACTERS: Final = frozenset("*?[")
+__all__ = ["FindReport", "Found", "find_videos"]
 
-
-@dataclass(frozen=True)
-class Found:
-    """A video of the input, or why there is none: then `failure` says so, of this video if it has a name."""
-
-    video: VideoRef | None
-    num_bytes: int = 0
-    failure: Failure | None = None
-
-
-@dataclass
-class FindReport:
-    """What finding passed over, counted for the user."""
-
-    num_other_files: int = 0
-    """Files in folders whose extension is none of a video or sound."""
-    num_linked_folders: int = 0
-    """Links to folders inside folders, which are not entered: they may lead back up."""
-    num_repeated: int = 0
-    """Videos named more than once, each annotated once."""
+_LOOKUPS_AT_ONCE: Final = 32  # of the objects in a manifest; one takes about 50 ms
+_NAMES_AHEAD: Final = 256
+_WHOLE_FOLDER: Final = PathPattern("")
 
 
 def find_videos(inputs: Sequence[str], report: FindReport | None = None) -> Iterator[Found]:
     """Yield each video that the inputs name, once, in the order in which they name it.
 
-    An input is a file (always taken, whatever its name), a folder (recursively, files with a known extension,
-    hidden ones skipped), a glob, or a manifest: a `.txt` with one input a line, or a `.csv` with a column
-    `uri`, relative names relative to its own folder. A name that exists is never read as a glob. A name that does
-    not exist is a video that failed.
+    An input is a file or a `gs://bucket/object` (always taken, whatever its name), a folder (recursively, files with
+    a known extension, hidden ones skipped), a glob, or a manifest: a `.txt` with one input a line, a `.csv` or
+    `.parquet` with a column `uri`, or a `.jsonl` of strings or of objects with a key `uri`; relative names in it are
+    relative to its own folder. A name that exists is never read as a glob. A name that does not exist is a video
+    that failed. Only 16 bytes for each video are kept.
 
     Raises:
-        ValueError: if a manifest cannot be read, or an input is an address such as `gs://…`.
+        ValueError: if a manifest cannot be read, an input is an address that is none of `gs://…`, or objects are
+            meant and there are no credentials.
     """
     report = report if report is not None else FindReport()
-    seen: set[str] = set()
+    seen: set[bytes] = set()
     for name in inputs:
         for found in _of_input(name, os.getcwd(), report):
             if found.video is not None:
-                if found.video.location in seen:
+                if found.video.name_key in seen:
                     report.num_repeated += 1
                     continue
-                seen.add(found.video.location)
+                seen.add(found.video.name_key)
             yield found
 
 
-def _of_input(name: str, base: str, report: FindReport, *, manifests: bool = True) -> Iterator[Found]:
+def _of_input(name: str, base: str, report: FindReport, *, in_manifest: bool = False) -> Iterator[Found]:
     """The videos of one name, relative to the folder `base`."""
+    uri = _object_uri(name, base)
+    if uri is None:
+        return _of_local_name(name, base, report, in_manifest=in_manifest)
+    return _of_object_name(uri, _look_up(uri), report, in_manifest=in_manifest)
+
+
+def _object_uri(name: str, base: str) -> str | None:
+    """The address of an object that is named in a folder; None for a local file.
+
+    Raises:
+        ValueError: if it is another address.
+    """
+    if name.startswith(SCHEME):
+        return name
     if re.match(r"[a-z][a-z0-9+.-]*://", name):
-        raise ValueError(f"{printable(name)}: only files on this machine can be read, not addresses")
+        raise ValueError(f"{printable(name)}: only files on this machine and {SCHEME}… can be read")
+    if not base.startswith(SCHEME) or name.startswith("/"):
+        return None
+    bucket, folder = split_uri(base)
+    if {".", ".."} & set(name.split("/")):
+        folder, name = "", posixpath.normpath(f"/{folder}{name}").lstrip("/") + "/" * name.endswith("/")
+    return f"{SCHEME}{bucket}/{folder}{name}"
+
+
+def _of_local_name(name: str, base: str, report: FindReport, *, in_manifest: bool) -> Iterator[Found]:
     path = _absolute(name, base)
     if os.path.isdir(path):
-        yield from _or_failure(
-            _of_folder(path, report), f"the folder {printable(path)} holds no video or sound file"
-        )
-    elif manifests and os.path.lexists(path) and path.lower().endswith(MANIFEST_EXTENSIONS):
-        yield from _or_failure(_of_manifest(path, report), f"the manifest {printable(path)} names no video")
-    elif os.path.lexists(path) or not _GLOB_CHARACTERS & set(name):
-        yield _of_file(path)
+        found = find_in_folder(path, _WHOLE_FOLDER, report)
+        yield from or_failure(found, f"the folder {printable(path)} holds no video or sound file")
+    elif not in_manifest and os.path.lexists(path) and is_manifest_name(path):
+        yield from _of_manifest(path, os.path.dirname(path), report)
+    elif os.path.lexists(path) or not GLOB_CHARACTERS & set(name):
+        yield find_file(path)
     else:
-        yield from _or_failure(
-            _of_pattern(name, base, report), f"the pattern {printable(path)} matches no file"
-        )
+        above, pattern = split_pattern(name)
+        folder = _absolute(above, base)
+        found = find_in_folder(folder, PathPattern(pattern), report) if os.path.isdir(folder) else iter(())
+        yield from or_failure(found, f"the pattern {printable(path)} matches no file")
 
 
 def _absolute(name: str, base: str) -> str:
@@ -95,90 +104,58 @@ def _absolute(name: str, base: str) -> str:
     return path
 
 
-def _of_pattern(pattern: str, base: str, report: FindReport) -> Iterator[Found]:
-    # The folder is a name, whatever characters are in it; only what the user wrote is a pattern.
-    matches = sorted(glob.iglob(os.path.join(glob.escape(base), pattern), recursive=True))
-    seen: set[str] = set()
-    for match in matches:
-        path = _absolute(match, base)
-        if os.path.isdir(path):
-            yield from _of_folder(path, report)
-            continue
-        # `**` follows links to folders, also those that lead back up.
-        real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-        if real not in seen:
-            seen.add(real)
-            yield _of_file(path)
-
-
-def _of_file(path: str) -> Found:
+def _look_up(uri: str) -> FoundObject | MediaError | None:
+    """The object of this name, or what stands against it; None if it names a folder and needs no look."""
+    if not split_uri(uri)[1] or uri.endswith("/"):
+        return None
     try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        failure = Failure("find", type(error).__name__, f"{printable(path)}: {_reason(error)}")
-        return Found(VideoRef(path), failure=failure)
-    return Found(VideoRef(path, local_version(status)), status.st_size if stat.S_ISREG(status.st_mode) else 0)
+        return look_up(uri, stage="find")
+    except MediaError as error:
+        return error
 
 
-def _of_folder(folder: str, report: FindReport) -> Iterator[Found]:
-    unlisted: list[OSError] = []
-    for parent, folders, files in os.walk(folder, onerror=unlisted.append):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        report.num_linked_folders += sum(os.path.islink(os.path.join(parent, name)) for name in folders)
-        for name in sorted(files):
-            if name.startswith("."):
-                continue
-            if name.lower().endswith(PICTURE_EXTENSIONS + SOUND_EXTENSIONS):
-                yield _of_file(os.path.join(parent, name))
-            else:
-                report.num_other_files += 1
-    for error in unlisted:
-        message = f"the folder {printable(error.filename)} could not be listed: {_reason(error)}"
-        yield Found(None, failure=Failure("find", type(error).__name__, message))
+def _of_object_name(
+    uri: str, looked_up: FoundObject | MediaError | None, report: FindReport, *, in_manifest: bool
+) -> Iterator[Found]:
+    if isinstance(looked_up, FoundObject):
+        if in_manifest or not is_manifest_name(uri):
+            yield of_object(looked_up)
+        else:
+            yield from _of_manifest(looked_up, uri[: uri.rindex("/") + 1], report)
+    elif GLOB_CHARACTERS & set(split_uri(uri)[1]):
+        folder, pattern = split_pattern(uri)
+        found = find_below(folder, PathPattern(pattern), report)
+        yield from or_failure(found, f"the pattern {printable(uri)} matches no object")
+    elif looked_up is None or (looked_up.error in ("NotFound", "Forbidden") and is_folder(uri)):
+        folder = uri.rstrip("/") + "/"
+        found = find_below(folder, _WHOLE_FOLDER, report)
+        yield from or_failure(found, f"{printable(folder)} holds no video or sound file")
+    else:
+        yield Found(VideoRef(uri), failure=Failure.of(looked_up))
 
 
-def _of_manifest(path: str, report: FindReport) -> Iterator[Found]:
-    for name in _manifest_entries(path):
-        yield from _of_input(name, os.path.dirname(path), report, manifests=False)
+def _of_manifest(manifest: str | FoundObject, base: str, report: FindReport) -> Iterator[Found]:
+    location = manifest.uri if isinstance(manifest, FoundObject) else manifest
+    with closing(manifest_names(manifest)) as names:
+        found = _of_names(names, base, report)
+        yield from or_failure(found, f"the manifest {printable(location)} names no video")
 
 
-def _manifest_entries(path: str) -> Iterator[str]:
-    """The names in a manifest, as they stand there; blank ones are skipped.
+def _of_names(names: Iterable[str], base: str, report: FindReport) -> Iterator[Found]:
+    """The videos of names in a manifest; objects are looked up ahead, many at a time, since each is a request."""
+    waiting: deque[tuple[str, Future[FoundObject | MediaError | None] | None]] = deque()
 
-    Raises:
-        ValueError: if it cannot be read, or a CSV has no column `uri`.
-    """
-    try:
-        # File names are bytes: what is no UTF-8 in a manifest still names its file.
-        with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            if path.lower().endswith(".csv"):
-                rows = csv.DictReader(file)
-                if "uri" not in (rows.fieldnames or ()):
-                    raise ValueError(
-                        f"the manifest {printable(path)} has no column `uri`, only {printable(', '.join(rows.fieldnames or ())) or 'nothing'}; "
-                        "name the column of the videos `uri` in its first line"
-                    )
-                names: Iterator[str] = (row["uri"] or "" for row in rows)
-            else:
-                names = (line.rstrip("\r\n") for line in file)
-            for name in names:
-                if "\0" in name:
-                    raise ValueError(f"the manifest {printable(path)} is no UTF-8 text; save it as UTF-8")
-                if name.strip():
-                    yield name
-    except (OSError, csv.Error) as error:
-        raise ValueError(f"the manifest {printable(path)} could not be read: {error}") from error
+    def first() -> Iterator[Found]:
+        name, looked_up = waiting.popleft()
+        if looked_up is None:
+            return _of_local_name(name, base, report, in_manifest=True)
+        return _of_object_name(name, looked_up.result(), report, in_manifest=True)
 
-
-def _or_failure(found: Iterator[Found], message: str) -> Iterator[Found]:
-    """What was found, or a failure that belongs to no video if that is nothing."""
-    empty = True
-    for item in found:
-        empty = False
-        yield item
-    if empty:
-        yield Found(None, failure=Failure("find", "NothingFound", message))
-
-
-def _reason(error: OSError | ValueError) -> str:
-    return (isinstance(error, OSError) and error.strerror) or str(error)
+    with ThreadPoolExecutor(_LOOKUPS_AT_ONCE) as executor:  # starts a thread when there is something to do
+        for name in names:
+            uri = _object_uri(name, base)
+            waiting.append((name, None) if uri is None else (uri, executor.submit(_look_up, uri)))
+            if len(waiting) > _NAMES_AHEAD:
+                yield from first()
+        while waiting:
+            yield from first()

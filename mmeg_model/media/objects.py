@@ -5,14 +5,16 @@ STORAGE_EMULATOR_HOST is set, it asks that address, without credentials.
 """
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from mmeg_model.media.errors import MediaError, Stage
 from mmeg_model.media.range_reader import RangeReader
+from mmeg_model.media.source import printable
 
 if TYPE_CHECKING:
     from google.api_core.retry import Retry
@@ -23,6 +25,7 @@ PATIENCE_SECONDS: Final = 120.0
 """For how long a request that could succeed later is repeated."""
 
 _TIMEOUT_SECONDS: Final = (10.0, 30.0)  # to connect, and between bytes
+_FILE_CHUNK_BYTES: Final = 1 << 22
 _MOST_CONNECTIONS: Final = 256  # kept open; that many threads can read at a time without making new ones
 _OBJECT_FIELDS: Final = "items(name,generation,size),nextPageToken"
 
@@ -49,9 +52,20 @@ class FoundObject:
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """Split `gs://bucket/name` into bucket and name; the name may be empty."""
+    """Split `gs://bucket/name` into bucket and name, both of which may be empty."""
     bucket, _, name = uri.removeprefix(SCHEME).partition("/")
     return bucket, name
+
+
+def _check(uri: str, stage: Stage) -> None:
+    """Refuse here what the library refuses with errors of many kinds, or not at all."""
+    bucket, _ = split_uri(uri)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{1,220}[a-z0-9]", bucket):
+        raise MediaError(
+            stage, "ValueError", f"{printable(uri)}: `{printable(bucket)}` is no name of a bucket"
+        )
+    if printable(uri) != uri:
+        raise MediaError(stage, "ValueError", f"{printable(uri)}: the name of an object is UTF-8")
 
 
 def look_up(uri: str, *, stage: Stage, patience_seconds: float = PATIENCE_SECONDS) -> FoundObject:
@@ -61,6 +75,7 @@ def look_up(uri: str, *, stage: Stage, patience_seconds: float = PATIENCE_SECOND
         MediaError: of this stage, if it is not there or may not be looked at.
         NoCredentialsError: at stage `find`, if there are no credentials.
     """
+    _check(uri, stage)
     with _failures_named(uri, stage):
         blob = _blob(uri)
         blob.reload(timeout=_TIMEOUT_SECONDS, retry=_retry(patience_seconds))
@@ -79,6 +94,7 @@ def list_objects(uri: str, *, stage: Stage, most: int | None = None) -> Iterator
         MediaError: of this stage, if the bucket is not there or may not be listed.
         NoCredentialsError: at stage `find`, if there are no credentials.
     """
+    _check(uri, stage)
     bucket, prefix = split_uri(uri)
     with _failures_named(uri, stage):
         blobs = _shared_client().list_blobs(
@@ -109,6 +125,22 @@ def reader_of(found: FoundObject, *, patience_seconds: float = PATIENCE_SECONDS)
             raise
 
     return RangeReader(fetch, num_bytes=found.num_bytes)
+
+
+@contextmanager
+def open_file(found: FoundObject) -> Iterator[BinaryIO]:
+    """Open this generation of an object as a file, to be read on and on rather than here and there.
+
+    Raises:
+        MediaError: of stage `find`, also where it is used, if it is not there any more or may not be read.
+    """
+    with (
+        _failures_named(found.uri, "find"),
+        _blob(found.uri, found.generation).open(
+            "rb", chunk_size=_FILE_CHUNK_BYTES, timeout=_TIMEOUT_SECONDS, retry=_retry(PATIENCE_SECONDS)
+        ) as file,
+    ):
+        yield file
 
 
 def version_changed(uri: str, *, now: str, then: str | None) -> MediaError:
@@ -206,8 +238,6 @@ def _failures_named(uri: str, stage: Stage) -> Iterator[None]:
         raise MediaError(stage, "NoCredentials", message) from error
     except (exceptions.GoogleAPIError, RequestException, HTTPError, ConnectionError) as error:
         raise MediaError(stage, type(error).__name__, f"{uri} could not be read: {_said(error)}") from error
-    except ValueError as error:  # of the name of a bucket
-        raise MediaError(stage, "ValueError", f"{uri} cannot be a bucket and an object: {error}") from error
 
 
 def _said(error: BaseException) -> str:

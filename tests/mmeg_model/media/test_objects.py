@@ -130,7 +130,7 @@ def test_what_is_not_there_is_not_found(buckets):
         look_up(f"gs://{BUCKET}/no.mp4", stage="find")
     with pytest.raises(MediaError, match="find: NotFound: gs://no-such-bucket/v/ does not exist"):
         list(list_objects("gs://no-such-bucket/v/", stage="find"))
-    with pytest.raises(MediaError, match="find: ValueError: gs://-/v cannot be a bucket and an object"):
+    with pytest.raises(MediaError, match="find: ValueError: gs://-/v: `-` is no name of a bucket"):
         look_up("gs://-/v", stage="find")
 
 
@@ -161,11 +161,11 @@ def test_without_credentials_one_sentence_says_what_to_do(monkeypatch, tmp_path)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nowhere.json"))
     monkeypatch.setattr(objects, "_client", None)
     with pytest.raises(
-        NoCredentialsError, match=r"gs://b/v .*nowhere\.json.* `gcloud auth application-default login`"
+        NoCredentialsError, match=r"gs://bucket/v .*nowhere\.json.* `gcloud auth application-default login`"
     ):
-        look_up("gs://b/v", stage="find")
-    with pytest.raises(MediaError, match=r"open: NoCredentials: gs://b/v .*nowhere"):
-        look_up("gs://b/v", stage="open")
+        look_up("gs://bucket/v", stage="find")
+    with pytest.raises(MediaError, match=r"open: NoCredentials: gs://bucket/v .*nowhere"):
+        look_up("gs://bucket/v", stage="open")
 
 
 def test_all_threads_share_one_client(video):
