@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from mmeg_model.media.shards import PARQUET_EXTENSION, TAR_EXTENSIONS
 from mmeg_model.media.source import VideoRef
 from pipelines.tables import Failure
 
@@ -11,6 +12,7 @@ PICTURE_EXTENSIONS: Final = tuple(
     ".mp4 .m4v .mov .mkv .webm .avi .ts .mts .m2ts .mpg .mpeg .ogv .flv .3gp .wmv".split()  # noqa: SIM905
 )
 SOUND_EXTENSIONS: Final = tuple(".wav .flac .mp3 .m4a .ogg .opus .aac".split())  # noqa: SIM905
+MEDIA_EXTENSIONS: Final = PICTURE_EXTENSIONS + SOUND_EXTENSIONS
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class Found:
     video: VideoRef | None
     num_bytes: int = 0
     failure: Failure | None = None
+    is_shard: bool = False
+    """Whether `video` is a file of many videos, whose members are still to be found."""
 
 
 @dataclass
@@ -27,16 +31,21 @@ class FindReport:
     """What finding passed over, counted for the user."""
 
     num_other_files: int = 0
-    """Files in folders whose extension is none of a video or sound."""
+    """Files in folders whose extension is none of a video, a sound or a shard."""
     num_linked_folders: int = 0
     """Links to folders inside folders, which are not entered: they may lead back up."""
     num_repeated: int = 0
     """Videos named more than once, each annotated once."""
 
 
-def is_media_name(name: str) -> bool:
-    """Whether a file found in a folder is a video or a sound, by its extension."""
-    return name.lower().endswith(PICTURE_EXTENSIONS + SOUND_EXTENSIONS)
+def is_shard_name(name: str, *, parquet_shards: bool) -> bool:
+    """Whether a file holds many videos, by its extension."""
+    return name.lower().endswith((*TAR_EXTENSIONS, PARQUET_EXTENSION) if parquet_shards else TAR_EXTENSIONS)
+
+
+def is_meant_name(name: str, *, parquet_shards: bool) -> bool:
+    """Whether a file found in a folder is a video, a sound or a shard, by its extension."""
+    return name.lower().endswith(MEDIA_EXTENSIONS) or is_shard_name(name, parquet_shards=parquet_shards)
 
 
 def or_failure(found: Iterator[Found], message: str) -> Iterator[Found]:

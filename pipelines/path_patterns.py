@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
 
-from pipelines.found import is_media_name
+from pipelines.found import is_meant_name
 
 GLOB_CHARACTERS: Final = frozenset("*?[")
 
@@ -27,6 +27,8 @@ class PathPattern:
     """A glob below some folder. The empty one is that folder itself: everything in it."""
 
     text: str
+    parquet_shards: bool = False
+    """Whether a `.parquet` in a folder is meant."""
 
     @property
     def num_literal(self) -> int:
@@ -88,7 +90,7 @@ class Place:
             return "meant"
         if not self.is_inside or name.startswith("."):
             return "no"
-        return "meant" if is_media_name(name) else "other"
+        return "meant" if is_meant_name(name, parquet_shards=self.pattern.parquet_shards) else "other"
 
     def _match(self, name: str) -> set[int]:
         return {
