@@ -37,7 +37,8 @@ def matched_by_glob(text: str, root: Path) -> set[str]:
     for match in glob.glob(text, root_dir=root, recursive=True):
         path = Path(root, match)
         if path.is_file():
-            meant.add(os.path.normpath(match))
+            if not match.endswith("/"):  # `a.mp4/**` gives `a.mp4/`, which is none
+                meant.add(os.path.normpath(match))
             continue
         for file in path.rglob("*"):
             is_hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
