@@ -12,14 +12,13 @@ from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 from apache_beam.runners.runner import create_runner
 
 from mmeg_model.bundle_identity import bundle_folder, identity, read_config
-from mmeg_model.media.decoders import DecoderLimits
 from mmeg_model.media.source import VideoRef
 from pipelines.annotate import build_pipeline
 from pipelines.completed import NOTHING_COMPLETED, Completed, Retake, newest_run
 from pipelines.decode_clips import DecoderPool
 from pipelines.find_videos import Found
 from pipelines.inference import ClipModelHandler, resolve_device
-from pipelines.options import AnnotateOptions
+from pipelines.options import AnnotateOptions, decoder_limits
 from pipelines.outcomes import RunConstants
 from pipelines.rewriting import remove_superseded
 from pipelines.settings import Settings
@@ -93,10 +92,7 @@ class LocalRun:
             settings=settings,
             pool=DecoderPool(
                 options.num_decoders,
-                DecoderLimits(
-                    deadline_seconds=options.decode_deadline_seconds,
-                    memory_bytes=options.decode_memory_mib << 20,
-                ),
+                decoder_limits(options),
             ),
             handler=ClipModelHandler(
                 bundle=options.bundle and os.path.abspath(options.bundle),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from mmeg_model.labels import LABELS_BY_TASK
+from mmeg_model.media.limits import MOST_SECONDS, DecoderLimits, VideoLimits
 from mmeg_model.media.windows import WINDOW_MS
 
 
@@ -150,4 +151,31 @@ def add_decoder_flags(flags: argparse._ActionsContainer, *, decoded: str) -> Non
         default=1024,
         metavar="MIB",
         help="most private memory of one decoder process, in MiB (default: %(default)s)",
+    )
+    for name, most, meaning in (
+        ("pixels", 1 << 28, "pixels of one picture, width times height"),
+        ("video-seconds", MOST_SECONDS, "length of one video, as its packets say"),
+        ("video-bytes", 1 << 62, "bytes of one video"),
+        ("streams", 100_000, "streams in one video: pictures, sounds, subtitles, attachments"),
+    ):
+        flags.add_argument(
+            f"--max-{name}",
+            type=whole_number(most),
+            default=getattr(VideoLimits, f"max_{name.removeprefix('video-')}"),
+            metavar="N",
+            help=f"most {meaning} (default: %(default)s); a video beyond that is failed",
+        )
+
+
+def decoder_limits(given: argparse.Namespace | AnnotateOptions) -> DecoderLimits:
+    """The limits that the flags of `add_decoder_flags` stand for."""
+    return DecoderLimits(
+        deadline_seconds=given.decode_deadline_seconds,
+        memory_bytes=given.decode_memory_mib << 20,
+        video=VideoLimits(
+            max_pixels=given.max_pixels,
+            max_seconds=given.max_video_seconds,
+            max_bytes=given.max_video_bytes,
+            max_streams=given.max_streams,
+        ),
     )

@@ -15,7 +15,6 @@ from mmeg_model.corpora import read_corpus
 from mmeg_model.corpora.shards import SHARDS_GLOB, failures_in, shards_of
 from mmeg_model.corpora.utterance import CorpusReading, ShardClip
 from mmeg_model.locked import locked
-from mmeg_model.media.decoders import DecoderLimits
 from pipelines.completed import RefusedError
 from pipelines.decode_clips import DecoderPool
 from pipelines.ending import (
@@ -29,7 +28,7 @@ from pipelines.ending import (
     quiet_libraries,
 )
 from pipelines.local_run import LOCAL_RUNNER
-from pipelines.options import add_decoder_flags, whole_number
+from pipelines.options import add_decoder_flags, decoder_limits, whole_number
 from pipelines.prepare import CorpusPlan, PlanCorpora, WriteShards, request_of, shards_to_write
 from pipelines.progress import ShardProgress, shown
 
@@ -60,9 +59,7 @@ def prepare(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
     with contextlib.ExitStack() as stack:
         try:
-            limits = DecoderLimits(
-                deadline_seconds=given.decode_deadline_seconds, memory_bytes=given.decode_memory_mib << 20
-            )
+            limits = decoder_limits(given)
             readings = _read(given.corpora, given.data, given.output)
             requests = _requests(readings)
             stack.enter_context(locked(given.output, by="mmeg prepare"))

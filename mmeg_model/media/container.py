@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import BinaryIO, Final, TypeVar
 
 import av
+import av.logging
 from av.audio.stream import AudioStream
 from av.container import Flags, InputContainer
 from av.stream import Disposition, Stream
@@ -16,11 +17,11 @@ from av.video.stream import VideoStream
 
 from mmeg_model.clip import FRAME_RATE_HZ
 from mmeg_model.media.errors import MediaError, Stage
+from mmeg_model.media.limits import VideoLimits
 
 FORMATS: Final = "aac,ac3,asf,avi,flac,flv,matroska,mov,mp3,mpeg,mpegts,mpegvideo,ogg,wav"
 """The demuxers that FFmpeg may choose from: none that follows a link or opens a socket."""
 
-_MAX_PIXELS: Final = 1 << 26  # 8192 x 8192: a forged header shall not ask for gigabytes
 _READ_BYTES: Final = 1 << 18
 _GEN_PTS: Final = int(Flags.gen_pts.value)  # type: ignore[call-overload]
 _NOT_A_PICTURE: Final = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -113,44 +114,80 @@ def _divide(numerator: int, denominator: int) -> int:
     return rounded if numerator >= 0 else -rounded
 
 
-def open_media(file: BinaryIO) -> Media:
+def open_media(file: BinaryIO, limits: VideoLimits) -> Media:
     """Open a video or sound file; the caller closes `.container`.
 
     Raises:
-        MediaError: if it cannot be read, is none, or has neither a picture nor a sound.
+        MediaError: if it cannot be read, is none, is beyond a limit, or has neither a picture nor a sound.
         MemoryError: if the process is out of memory.
     """
+    num_bytes = file.seek(0, os.SEEK_END)
+    if num_bytes > limits.max_bytes:
+        raise MediaError(
+            "open",
+            "TooManyBytes",
+            f"it has {num_bytes} bytes, and the limit is {limits.max_bytes} (--max-video-bytes)",
+        )
     file.seek(0)
     reader = Reader(file)
     try:
-        container = av.open(
-            reader,
-            mode="r",
-            options={
-                "format_whitelist": FORMATS,
-                "protocol_whitelist": "none",
-                "max_pixels": str(_MAX_PIXELS),
-            },
-            metadata_errors="ignore",
-            buffer_size=_READ_BYTES,
-        )
-    except MemoryError:
-        raise
+        container = _open(reader, limits)
     except av.error.FFmpegError as error:
         reader.raise_failure("open")
-        raise MediaError("open", type(error).__name__, _why_not_openable(file, error)) from error
+        if not isinstance(error, MemoryError):
+            raise MediaError("open", type(error).__name__, _why_not_openable(file, error)) from error
+        # Some demuxers give up at the limit of streams, with the error of having no memory.
+        if any("max_streams" in complaint for complaint in complaints(lambda: _open(reader, limits))):
+            raise _too_many_streams(limits) from error
+        raise
+    if len(container.streams) > limits.max_streams:
+        container.close()
+        raise _too_many_streams(limits)
     # PyAV asks FFmpeg to make up missing stamps, which it gets wrong for B-frames in AVI.
     container.flags &= ~_GEN_PTS
-    video = _choose([s for s in container.streams.video if not s.disposition & _NOT_A_PICTURE])
-    audio = _choose(
-        sorted(container.streams.audio, key=lambda stream: not stream.disposition & Disposition.default)
-    )
+    pictures = [s for s in container.streams.video if not s.disposition & _NOT_A_PICTURE]
+    sounds = sorted(container.streams.audio, key=lambda stream: not stream.disposition & Disposition.default)
+    video, audio = _choose(pictures, limits), _choose(sounds, limits)
     if video is None and audio is None:
         container.close()
         raise MediaError(
             "probe", "NoStreams", "the file has neither a picture nor a sound that can be decoded"
         )
     return Media(container, video, audio, reader)
+
+
+def _open(reader: Reader, limits: VideoLimits) -> InputContainer:
+    reader.seek(0)
+    return av.open(
+        reader,
+        mode="r",
+        options={
+            "format_whitelist": FORMATS,
+            "protocol_whitelist": "none",
+            "max_pixels": str(limits.max_pixels),
+            "max_streams": str(limits.max_streams + 1),
+        },
+        metadata_errors="ignore",
+        buffer_size=_READ_BYTES,
+    )
+
+
+def _too_many_streams(limits: VideoLimits) -> MediaError:
+    message = f"it has more than {limits.max_streams} streams, which is the limit (--max-streams)"
+    return MediaError("open", "TooManyStreams", message)
+
+
+def complaints(deed: Callable[[], object]) -> list[str]:
+    """What FFmpeg logs while it does something that may fail, for what its error codes do not tell."""
+    with av.logging.Capture() as lines:
+        av.logging.set_level(av.logging.ERROR)
+        try:
+            deed()
+        except av.error.FFmpegError:
+            pass
+        finally:
+            av.logging.set_level(None)
+    return [text for _, _, text in lines]
 
 
 def usual_frame_seconds(stream: VideoStream) -> Fraction:
@@ -170,14 +207,14 @@ def damage_skipped(on_damage: Callable[[], None] = lambda: None) -> Iterator[Non
         on_damage()
 
 
-def _choose(streams: Sequence[AnyStream]) -> AnyStream | None:
+def _choose(streams: Sequence[AnyStream], limits: VideoLimits) -> AnyStream | None:
     """Take the first stream that FFmpeg has a decoder for, and keep its decoder to one thread."""
     for stream in streams:
         if stream.codec_context is not None:
             # Parallel over spans, not inside a codec: two threads there are only 1.36 times one.
             stream.codec_context.thread_type = "NONE"
             stream.codec_context.thread_count = 1
-            stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
+            stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}
             return stream
     return None
 

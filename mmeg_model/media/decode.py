@@ -16,6 +16,7 @@ from mmeg_model.clip import FRAME_MS, FRAME_SIZE, SAMPLES_PER_FRAME, SAMPLES_PER
 from mmeg_model.media.container import Clock, Media, damage_skipped, usual_frame_seconds
 from mmeg_model.media.crop import WHOLE, Crop
 from mmeg_model.media.errors import MediaError
+from mmeg_model.media.limits import VideoLimits
 from mmeg_model.media.picture import Picture, StartedTooLateError
 from mmeg_model.media.probe import VideoInfo
 from mmeg_model.media.sound import Sound
@@ -117,6 +118,7 @@ def decode_span(
     *,
     crop: Crop = WHOLE,
     on_damaged_packet: Callable[[], None] = lambda: None,
+    limits: VideoLimits = VideoLimits(),  # noqa: B008 - frozen
 ) -> Iterator[Clip]:
     """Decode neighbouring windows of one video, one clip each, in order, each as early as it is complete.
 
@@ -128,6 +130,7 @@ def decode_span(
         windows: time ranges [start_ms, end_ms); each begins where the one before it ends.
         crop: which part of the picture and of the sound.
         on_damaged_packet: called for each packet of these windows that does not decode.
+        limits: those that `probe` was given.
 
     Raises:
         MediaError: if the file cannot be opened or read, or the box is not within its picture.
@@ -142,7 +145,10 @@ def decode_span(
     video = info.video_codec is not None and _reaches(info.video_end_ms, start_ms)
     audio = info.audio_codec is not None and _reaches(info.audio_end_ms, start_ms)
     for earlier_ms in _EARLIER_MS if video or audio else ():
-        start = open_before(file, start_ms, video=video, audio=audio, keyframe_by_ms=start_ms - earlier_ms)
+        keyframe_by_ms = start_ms - earlier_ms
+        start = open_before(
+            file, start_ms, video=video, audio=audio, keyframe_by_ms=keyframe_by_ms, limits=limits
+        )
         is_beginning = start.is_beginning or earlier_ms == _EARLIER_MS[-1]
         with closing(start.media.container), suppress(StartedTooLateError):
             tracks = _tracks(start.media, info, clips, windows, crop, is_beginning=is_beginning)

@@ -5,7 +5,6 @@ arrays have the size that was asked for, and anything else is an error.
 """
 
 import json
-import math
 import os
 import signal
 import socket
@@ -14,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast, get_args, get_type_hints
 
@@ -26,14 +25,12 @@ from mmeg_model.clip import FRAME_SIZE, SAMPLES_PER_FRAME, Clip, num_frames_betw
 from mmeg_model.media.crop import WHOLE, Crop
 from mmeg_model.media.decoder_process import MESSAGE_LENGTH, encode_message
 from mmeg_model.media.errors import MediaError, Stage
+from mmeg_model.media.limits import DecoderLimits
 from mmeg_model.media.opening import Handle
 from mmeg_model.media.probe import VideoInfo
 from mmeg_model.media.windows import Window
 
 DECODER_COMMAND: Final = (sys.executable, "-P", "-m", "mmeg_model.media.decoder_process")
-SMALLEST_MEMORY_BYTES: Final = 128 << 20
-LONGEST_DURATION_MS: Final = 2**31 - 1
-"""25 days. What claims to be longer has forged or broken time stamps, and its list of windows could fill memory."""
 
 _MAX_MESSAGE_BYTES: Final = 64 << 10
 _MAX_STDERR_BYTES: Final = 4 << 10
@@ -42,32 +39,6 @@ _MAX_INT32: Final = 2**31 - 1
 _MAX_EXACT: Final = 2**53  # the last whole number before which a float64 holds all
 _SECONDS_TO_START: Final = 60.0  # 0.2 on an idle machine; not what a video's deadline is about
 _SECONDS_TO_DIE: Final = 10.0
-
-
-@dataclass(frozen=True)
-class DecoderLimits:
-    """What one child may use.
-
-    Raises:
-        ValueError: if the deadline is not positive and finite, or the memory too small for a child to start.
-    """
-
-    deadline_seconds: float
-    """How long the parent waits for one child over one request: a probe, or the clips of a span. Time in which
-    the parent does not ask for the next clip is not counted."""
-    memory_bytes: int
-    """Private memory of one child (RLIMIT_DATA), of which Python, numpy and FFmpeg take 80 MB."""
-    unpacked_bytes: int = 16 << 30
-    """What all children together may unpack into the temporary folder at a time; also the most that one compressed
-    shard, or one row group of a Parquet shard, may unpack to."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.deadline_seconds < math.inf:
-            raise ValueError(f"{self.deadline_seconds = } must be positive and finite")
-        if self.memory_bytes < SMALLEST_MEMORY_BYTES:
-            raise ValueError(
-                f"{self.memory_bytes = } must be at least {SMALLEST_MEMORY_BYTES} for a child to start"
-            )
 
 
 class Delivery(NamedTuple):
@@ -155,7 +126,7 @@ class DecoderClient:
 
     def probe(self, handle: Handle) -> Iterator[VideoInfo]:
         """Yield the one answer."""
-        self._ask({}, handle)
+        self._ask({"limits": asdict(self._limits.video)}, handle)
         yield self._video_info(self._receive_message().get("info"))
 
     def decode(
@@ -172,6 +143,7 @@ class DecoderClient:
         Up to clips_ahead finished clips wait in the child, and are lost if it dies.
         """
         request = {
+            "limits": asdict(self._limits.video),
             "info": asdict(info),
             "windows": list(windows),
             "clips_ahead": clips_ahead,
@@ -286,9 +258,12 @@ class DecoderClient:
             info = VideoInfo(**values)
         except ValueError as error:
             raise bad_message(f"video information that does not fit together: {error}") from error
-        if info.duration_ms > LONGEST_DURATION_MS:
-            days = info.duration_ms / 86_400_000
-            message = f"its last packet ends after {days:g} days: its time stamps are broken"
+        most_seconds = self._limits.video.max_seconds
+        if info.duration_ms > 1000 * most_seconds:
+            message = (
+                f"its last packet ends after {info.duration_ms / 1000:g} s, and the limit is {most_seconds} s "
+                "(--max-video-seconds): are its time stamps broken?"
+            )
             raise MediaError("probe", "DurationOutOfRange", message)
         return info
 

@@ -116,6 +116,7 @@ def _answer(request: dict[str, Any], file: BinaryIO) -> Iterator[list["ReadableB
     from mmeg_model.media.crop import Box, Crop
     from mmeg_model.media.decode import decode_span
     from mmeg_model.media.errors import MediaError
+    from mmeg_model.media.limits import VideoLimits
     from mmeg_model.media.probe import VideoInfo, probe
     from mmeg_model.media.shard_process import answer_about_shard
 
@@ -134,13 +135,16 @@ def _answer(request: dict[str, Any], file: BinaryIO) -> Iterator[list["ReadableB
                 yield [encode_message(head), *([] if content is None else [content])]
             return
         if "windows" not in request:
-            yield [encode_message({"info": asdict(probe(file))})]
+            yield [encode_message({"info": asdict(probe(file, VideoLimits(**request["limits"])))})]
             return
         windows = [(start_ms, end_ms) for start_ms, end_ms in request["windows"]]
         info = VideoInfo(**request["info"])
         box, channel = request["crop"]["box"], request["crop"]["channel"]
         crop = Crop(Box(**box) if box else None, channel)
-        for clip in decode_span(file, info, windows, crop=crop, on_damaged_packet=on_damaged_packet):
+        limits = VideoLimits(**request["limits"])
+        for clip in decode_span(
+            file, info, windows, crop=crop, on_damaged_packet=on_damaged_packet, limits=limits
+        ):
             cpu = time.process_time()
             message = _clip_message(clip, num_damaged_packets, round(1000 * (cpu - cpu_before)))
             num_damaged_packets, cpu_before = 0, cpu

@@ -16,10 +16,10 @@ from mmeg_model.media.decoder_client import (
     DECODER_COMMAND,
     DecoderClient,
     DecoderFailedError,
-    DecoderLimits,
     Delivery,
 )
 from mmeg_model.media.errors import MediaError, Stage
+from mmeg_model.media.limits import DecoderLimits, VideoLimits
 from mmeg_model.media.opening import Handle, Handles, opened
 from mmeg_model.media.probe import VideoInfo
 from mmeg_model.media.shard_client import Index, Unpacked, UnpackedTooLargeError, unpack
@@ -28,7 +28,7 @@ from mmeg_model.media.source import VideoRef
 from mmeg_model.media.unpacked import UnpackedPacks
 from mmeg_model.media.windows import Window
 
-__all__ = ["DecoderLimits", "Decoders"]
+__all__ = ["DecoderLimits", "Decoders", "VideoLimits"]
 
 T = TypeVar("T")
 

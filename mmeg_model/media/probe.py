@@ -1,5 +1,6 @@
 """What a container says of itself, and where it really ends."""
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -7,9 +8,11 @@ from itertools import islice
 from typing import BinaryIO, Final
 
 from av.packet import Packet
+from av.video.frame import VideoFrame
 
-from mmeg_model.media.container import Media, damage_skipped, open_media, usual_frame_seconds
+from mmeg_model.media.container import Media, complaints, damage_skipped, open_media, usual_frame_seconds
 from mmeg_model.media.errors import MediaError
+from mmeg_model.media.limits import VideoLimits
 from mmeg_model.media.picture import display_matrix, rotation_degrees
 from mmeg_model.media.start import demux
 
@@ -51,20 +54,25 @@ class VideoInfo:
             raise ValueError(f"{self.duration_ms = } must be positive")
 
 
-def probe(file: BinaryIO) -> VideoInfo:
+def probe(file: BinaryIO, limits: VideoLimits = VideoLimits()) -> VideoInfo:  # noqa: B008 - frozen
     """Look at a video's header and demux its tail, or all of it where the tail lacks a stream.
 
+    The limit of seconds is the caller's to hold.
+
     Raises:
-        MediaError: if it is no video or sound file, or holds nothing that can be decoded.
+        MediaError: if it is no video or sound file, is beyond a limit, or holds nothing that can be decoded.
         MemoryError: if the process is out of memory.
     """
-    media = open_media(file)
+    media = open_media(file, limits)
     with closing(media.container):
-        clockwise = round(rotation_degrees(_first_matrix(media)) / 90) * 90 % 360
+        frame = _first_frame(media)
+        if frame is None and media.video is not None:
+            _check_pixels(file, limits)
+        clockwise = round(rotation_degrees(display_matrix(frame) if frame else None) / 90) * 90 % 360
         stated_ms = _stated_ms(media)
         ends = _tail_ends(media)
     # Nothing of a container may be touched once it is closed, and not every format can be rewound.
-    media = open_media(file)
+    media = open_media(file, limits)
     with closing(media.container):
         video_end_ms, audio_end_ms = ends or _ends(media, demux(media, "probe"))
         if not video_end_ms and not audio_end_ms:
@@ -167,11 +175,31 @@ def _ends(media: Media, packets: Iterator[Packet]) -> tuple[int, int]:
     )
 
 
-def _first_matrix(media: Media) -> tuple[int, ...] | None:
-    """The display matrix of the first frame that can be decoded."""
+def _first_frame(media: Media) -> VideoFrame | None:
+    """The first frame that can be decoded."""
     for packet in islice(demux(media, "probe"), 500):
         if packet.stream is media.video:
             with damage_skipped():
                 for frame in packet.decode():
-                    return display_matrix(frame)
+                    assert isinstance(frame, VideoFrame)
+                    return frame
     return None
+
+
+def _check_pixels(file: BinaryIO, limits: VideoLimits) -> None:
+    """Find out whether frames are not decoded for their size; to FFmpeg they are damaged, which it logs."""
+
+    def decode() -> None:
+        media = open_media(file, limits)
+        with closing(media.container):
+            _first_frame(media)
+
+    for complaint in complaints(decode):
+        # "… exceeds specified max pixel count", or "… is invalid": beyond what FFmpeg ever decodes
+        size = re.search(r"Picture size (\d+)x(\d+) (?:exceeds|is invalid)", complaint)
+        if size and int(size[1]) * int(size[2]) > limits.max_pixels:
+            raise MediaError(
+                "probe",
+                "TooManyPixels",
+                f"its picture has {size[1]}×{size[2]} pixels, and the limit is {limits.max_pixels} (--max-pixels)",
+            )

@@ -13,6 +13,7 @@ from av.stream import Discard
 
 from mmeg_model.media.container import Media, damage_skipped, open_media
 from mmeg_model.media.errors import Stage
+from mmeg_model.media.limits import VideoLimits
 
 ANCHOR_MS: Final = 10_000
 """Sound is placed anew by its stamps at the first packet of each 10 s (see `sound.Sound`)."""
@@ -48,7 +49,9 @@ class Start:
     """Whether the picture's packets begin where the file does."""
 
 
-def open_before(file: BinaryIO, start_ms: int, *, video: bool, audio: bool, keyframe_by_ms: int) -> Start:
+def open_before(
+    file: BinaryIO, start_ms: int, *, video: bool, audio: bool, keyframe_by_ms: int, limits: VideoLimits
+) -> Start:
     """Open a video, and read packets from a place from which all from start_ms on can be decoded.
 
     Those of the picture begin at the last keyframe shown by keyframe_by_ms (at most start_ms); those of the
@@ -57,20 +60,20 @@ def open_before(file: BinaryIO, start_ms: int, *, video: bool, audio: bool, keyf
     Raises:
         MediaError: if the file cannot be opened or read.
     """
-    media = _open(file, video=video, audio=audio)
+    media = _open(file, limits, video=video, audio=audio)
     hold = _Hold(start_ms=start_ms, keyframe_by_ms=keyframe_by_ms)
     start = _seek_before(media, hold)
     if start is not None:
         return start
     media.container.close()
-    media = _open(file, video=video, audio=audio)
+    media = _open(file, limits, video=video, audio=audio)
     packets = demux(media, "decode")
     held = hold.read(media, packets)
     return Start(media, chain(held.packets, packets), is_beginning=not held.has_keyframe)
 
 
-def _open(file: BinaryIO, *, video: bool, audio: bool) -> Media:
-    media = open_media(file)
+def _open(file: BinaryIO, limits: VideoLimits, *, video: bool, audio: bool) -> Media:
+    media = open_media(file, limits)
     media = replace(media, video=media.video if video else None, audio=media.audio if audio else None)
     for stream in media.container.streams:
         if stream not in (media.video, media.audio):

@@ -9,7 +9,7 @@ import json
 from mmeg_model.media import decoder_process, probe
 
 
-def obedient_probe(file):
+def obedient_probe(file, limits):
     names = {"file": file}
     exec(file.read().decode(), names)
     return probe.VideoInfo(

@@ -79,7 +79,7 @@ def do(script):
             DEEDS[script["do"]]()
 
 
-def scripted_probe(file):
+def scripted_probe(file, limits):
     script = json.load(file)
     if "at_ms" not in script:
         do(script)
@@ -104,7 +104,7 @@ def scripted_probe(file):
     )
 
 
-def scripted_decode_span(file, info, windows, *, crop, on_damaged_packet):
+def scripted_decode_span(file, info, windows, *, crop, on_damaged_packet, limits):
     script = json.load(file)
     for start_ms, end_ms in windows:
         if script.get("at_ms") == start_ms:
