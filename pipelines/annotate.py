@@ -5,12 +5,15 @@ from collections.abc import Sequence
 import apache_beam as beam
 from apache_beam.ml.inference.base import RunInference
 
+from mmeg_model.media.shards import ShardReading
 from mmeg_model.media.source import VideoRef
 from pipelines.decode_clips import PARTS, DecodeClips, DecoderPool, PlanSpans, Span
 from pipelines.gather_parts import GatherParts
+from pipelines.index_shards import IndexShards, Shard
 from pipelines.inference import ClipModelHandler
 from pipelines.outcomes import RunConstants
 from pipelines.publish import PublishShards
+from pipelines.spread import Spread, spread_key
 from pipelines.tables import VideoPart
 
 
@@ -50,8 +53,8 @@ class AnnotateVideos(beam.PTransform):
         ).with_outputs(PARTS, main="spans")
         annotated = (
             planned["spans"]
-            | "Spread"
-            >> beam.Reshuffle()  # spans are cheap to move, pixels are not: decoded only behind this
+            # Spans are cheap to move, pixels are not: decoded only behind this.
+            | "Spread" >> Spread(lambda span: spread_key(span.video, span.first_clip_index))
             | "Annotate spans" >> AnnotateSpans(pool=self._pool, handler=self._handler)
         )
         return (planned[PARTS], annotated) | "All parts" >> beam.Flatten()
@@ -61,6 +64,8 @@ def build_pipeline(
     pipeline: beam.Pipeline,
     *,
     videos: Sequence[VideoRef],
+    shards: Sequence[Shard],
+    reading: ShardReading,
     not_found: Sequence[VideoPart],
     pool: DecoderPool,
     handler: ClipModelHandler,
@@ -70,14 +75,23 @@ def build_pipeline(
     num_shards: int,
     constants: RunConstants,
 ) -> None:
-    """Lay out one slice: annotate `videos` and publish their rows beside those of what was not found."""
-    parts = (
+    """Lay out one slice: annotate `videos` and what is in `shards`, and publish their rows beside those of what was
+    not found.
+    """
+    loose = pipeline | "Videos" >> beam.Create(videos)
+    indexed = (
         pipeline
-        | "Videos" >> beam.Create(videos)
+        | "Shards" >> beam.Create(shards)
+        | "Index" >> beam.ParDo(IndexShards(pool, reading)).with_outputs(PARTS, main="members")
+    )
+    members = indexed["members"] | "Spread members" >> Spread(spread_key)
+    parts = (
+        (loose, members)
+        | "All videos" >> beam.Flatten()
         | "Annotate" >> AnnotateVideos(pool=pool, handler=handler, window_ms=window_ms)
     )
     missing = pipeline | "Not found" >> beam.Create(not_found)
     publish = PublishShards(
         output=output, slice_index=slice_index, num_shards=num_shards, constants=constants
     )
-    _ = (parts, missing) | "Every outcome" >> beam.Flatten() | "Publish" >> publish
+    _ = (indexed[PARTS], parts, missing) | "Every outcome" >> beam.Flatten() | "Publish" >> publish

@@ -6,14 +6,13 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from mmeg_model.locked import InUseError, locked
-from mmeg_model.media.source import printable
+from mmeg_model.locked import InUseError
+from mmeg_model.media.shards import is_compressed
 from pipelines.completed import Completed, RefusedError, read_completed
 from pipelines.ending import (
     ALL_OK,
@@ -28,11 +27,12 @@ from pipelines.ending import (
 from pipelines.find_videos import FindReport, Found, find_videos
 from pipelines.local_run import LocalRun, still_to_do
 from pipelines.options import AnnotateOptions
+from pipelines.output_folder import OutputFolder
 from pipelines.progress import RunProgress, shown
 from pipelines.rewriting import finish_rewrites, remove_orphans, remove_superseded
 from pipelines.spooled import Spooled
 from pipelines.summary import RunSummary
-from pipelines.table_files import check_writable
+from pipelines.tables import TABLES
 
 _EXAMPLES: Final = """\
 examples:
@@ -117,11 +117,10 @@ def _annotate(inputs: list[str], options: AnnotateOptions, started: float) -> in
         raise _CannotStartError("name at least one INPUT: a file, a folder, a glob or a manifest; see --help")
     if not options.output:
         raise _CannotStartError("--output DIR is missing: the folder that the tables are written to")
-    _check_output(Path(options.output).absolute())
     report = FindReport()
     try:
         run = LocalRun.of(options)
-        found = Spooled(find_videos(inputs, report))
+        found = Spooled(find_videos(inputs, report, parquet_shards=bool(options.bytes_column)))
     except (ValueError, OSError) as error:
         raise _CannotStartError(str(error)) from error
     with found:
@@ -129,9 +128,10 @@ def _annotate(inputs: list[str], options: AnnotateOptions, started: float) -> in
             reasons = "; ".join(item.failure.message for item in found if item.failure)
             raise _CannotStartError(f"there is nothing to annotate: {reasons}")
         _tell_what_was_passed_over(report)
-        if options.plan_only:
-            return _show_plan(found, _read_completed(run), options.limit)
+        _tell_of_compressed(found)
         with contextlib.closing(run.pool):
+            if options.plan_only:
+                return _show_plan(run, found, _read_completed(run))
             run.pool.shared().start()  # beside the model, which takes as long
             _load_model(run)
             return _run(run, found, started)
@@ -149,7 +149,9 @@ def _run(run: LocalRun, found: Spooled[Found], started: float) -> int:
         completed = _read_completed(run)
         try:
             _tidy(run.output, completed)
-            with Spooled(still_to_do(found, completed, summary, limit=run.options.limit)) as todo:
+            limit = run.options.limit
+            members_of = run.members_of if limit else None  # to count them; else that is left to the pipeline
+            with Spooled(still_to_do(found, completed, summary, limit=limit, members_of=members_of)) as todo:
                 _annotate_slices(run, todo, completed, summary)
         except Exception as error:  # whatever it is, the slices that were published stand
             ended_early = error
@@ -163,7 +165,7 @@ def _run(run: LocalRun, found: Spooled[Found], started: float) -> int:
     return ALL_OK if summary.all_ok else SOME_FAILED
 
 
-def _tidy(output: Path, completed: Completed) -> None:
+def _tidy(output: OutputFolder, completed: Completed) -> None:
     """End what runs that died have begun."""
     finish_rewrites(output)
     if num_orphans := remove_orphans(output, completed.merged_stems):
@@ -172,11 +174,8 @@ def _tidy(output: Path, completed: Completed) -> None:
 
 
 def _annotate_slices(run: LocalRun, todo: Spooled[Found], completed: Completed, summary: RunSummary) -> None:
-    if summary.num_other_versions:
-        _say(
-            f"{summary.num_other_versions} videos are another version than the one in the tables, and are left as "
-            "they are; --replace-changed annotates them again"
-        )
+    num_other_versions = summary.num_other_versions
+    _tell_of_other_versions(num_other_versions)
     progress = RunProgress(
         run.pool.shared(),
         num_bytes=sum(item.num_bytes for item in todo),
@@ -190,18 +189,19 @@ def _annotate_slices(run: LocalRun, todo: Spooled[Found], completed: Completed, 
             on_slice=progress.start_slice,
             on_published=progress.end_slice,
         )
+    _tell_of_other_versions(summary.num_other_versions - num_other_versions)  # those in shards
+    if summary.num_other_members:
+        _say(
+            f"{summary.num_other_members} members of shards are neither video nor sound by their names; passed over"
+        )
 
 
-def _check_output(output: Path) -> None:
-    try:
-        os.fsencode(output).decode()
-        if os.path.lexists(output) and not os.path.isdir(output):
-            raise RefusedError(f"--output {output} is no folder")
-        output.exists()  # raises, where a folder above may not be entered or a name is too long
-    except UnicodeDecodeError as error:
-        raise RefusedError(f"--output {printable(str(output))}: its name is no UTF-8") from error
-    except OSError as error:
-        raise RefusedError(f"--output {output} cannot be used: {error.strerror}") from error
+def _tell_of_other_versions(num_videos: int) -> None:
+    if num_videos:
+        _say(
+            f"{num_videos} videos are another version than the one in the tables, and are left as they are; "
+            "--replace-changed annotates them again"
+        )
 
 
 def _load_model(run: LocalRun) -> None:
@@ -216,24 +216,25 @@ def _load_model(run: LocalRun) -> None:
 def _locked(run: LocalRun) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(run.output, by=f"run {run.constants.run_id}"))
-            check_writable(run.output)
+            stack.enter_context(run.output.locked(by=run.constants.holder))
+            run.output.check_writable(TABLES)
         except OSError as error:
             raise _CannotStartError(
-                f"--output {run.output} cannot be written to: {error.strerror}"
+                f"--output {run.output.uri} cannot be written to: {error.strerror or error}"
             ) from error
         yield
 
 
-def _show_plan(found: Spooled[Found], completed: Completed, limit: int | None) -> int:
+def _show_plan(run: LocalRun, found: Spooled[Found], completed: Completed) -> int:
     summary = RunSummary()
-    todo = list(still_to_do(found, completed, summary, limit=limit))
-    videos = [item.video.uri for item in todo if item.video is not None and item.failure is None]
-    _print(videos)
+    todo = list(still_to_do(found, completed, summary, limit=run.options.limit, members_of=run.members_of))
+    videos = [item.video for item in todo if item.video is not None and item.failure is None]
+    _print([video.uri if video.member is None else f"{video.uri}\t{video.member}" for video in videos])
     _say(f"would annotate {len(videos)} videos; {summary.num_done_before.total()} are done already")
     for item in todo:
         if item.failure is not None:
-            _say(f"not found: {item.failure.message}")
+            uri = "" if item.failure.stage == "find" or item.video is None else f"{item.video.uri}: "
+            _say(f"{'not found' if not uri else 'not readable'}: {uri}{item.failure.message}")
     return ALL_OK
 
 
@@ -248,6 +249,16 @@ def _tell_what_was_passed_over(report: FindReport) -> None:
         )
     if report.num_repeated:
         _say(f"{report.num_repeated} videos were named more than once; each is annotated once")
+
+
+def _tell_of_compressed(found: Iterable[Found]) -> None:
+    compressed = [item for item in found if item.is_shard and item.video and is_compressed(item.video)]
+    if compressed:
+        gigabytes = sum(item.num_bytes for item in compressed) / 1e9
+        _say(
+            f"{len(compressed)} compressed tars ({gigabytes:.1f} GB): each is read through, and takes as much space as "
+            "it unpacks to in the folder for temporary files; plain tars need neither"
+        )
 
 
 def _print(lines: Sequence[str]) -> None:

@@ -1,25 +1,28 @@
 """One run over what was found: slice after slice on this machine, with model and decoders kept alive."""
 
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 from apache_beam.runners.runner import create_runner
 
 from mmeg_model.bundle_identity import bundle_folder, identity, read_config
+from mmeg_model.media.shards import ShardReading
 from mmeg_model.media.source import VideoRef
 from pipelines.annotate import build_pipeline
 from pipelines.completed import NOTHING_COMPLETED, Completed, Retake, newest_run
 from pipelines.decode_clips import DecoderPool
 from pipelines.find_videos import Found
+from pipelines.index_shards import MembersPassedOver, Shard, members_of, shard_reading
 from pipelines.inference import ClipModelHandler, resolve_device
 from pipelines.options import AnnotateOptions, decoder_limits
 from pipelines.outcomes import RunConstants
+from pipelines.output_folder import OutputFolder, output_folder
 from pipelines.rewriting import remove_superseded
 from pipelines.settings import Settings
 from pipelines.slices import SliceLimits, cut_into_slices
@@ -31,11 +34,28 @@ LOCAL_RUNNER = "FnApiRunner"
 
 
 def still_to_do(
-    found: Iterable[Found], completed: Completed, summary: RunSummary, *, limit: int | None
+    found: Iterable[Found],
+    completed: Completed,
+    summary: RunSummary,
+    *,
+    limit: int | None,
+    members_of: Callable[[VideoRef], Iterable[Found]] | None = None,
 ) -> Iterator[Found]:
-    """Leave out, and count, what is done; stop behind the first `limit` videos that are not."""
+    """Leave out, and count, what is done; stop behind the first `limit` videos that are not.
+
+    Shards are left to the pipeline, or, if members_of says what is in one, replaced by their members.
+    """
     num_videos = 0
-    for item in found:
+
+    def videos_of(item: Found) -> Iterable[Found]:
+        if not item.is_shard or item.video is None or members_of is None:
+            return [item]
+        return [] if num_videos == limit else members_of(item.video)
+
+    for item in itertools.chain.from_iterable(map(videos_of, found)):
+        if item.is_shard:
+            yield item
+            continue
         if item.video is not None:
             status = completed.videos.status(item.video)
             if status is not None:
@@ -52,13 +72,14 @@ def still_to_do(
 class LocalRun:
     """Everything that one run is made of, checked before anything is touched."""
 
-    output: Path
+    output: OutputFolder
     constants: RunConstants
     settings: Settings
     pool: DecoderPool
     handler: ClipModelHandler
     retake: Retake
     limits: SliceLimits
+    reading: ShardReading
     options: AnnotateOptions
 
     @classmethod
@@ -78,7 +99,11 @@ class LocalRun:
         labels = read_config(bundle_folder(options.bundle))["labels"]
         if missing := [task for task in settings.tasks if task not in labels]:
             raise ValueError(f"the model {model_name} was not trained for {', '.join(missing)}; see --tasks")
-        output = Path(options.output).absolute()
+        if options.key_column and not options.bytes_column:
+            raise ValueError(
+                "--key-column is about Parquet shards; name the column of their videos by --bytes-column"
+            )
+        output = output_folder(options.output)
         return cls(
             output=output,
             constants=RunConstants(
@@ -92,7 +117,7 @@ class LocalRun:
             settings=settings,
             pool=DecoderPool(
                 options.num_decoders,
-                decoder_limits(options),
+                replace(decoder_limits(options), unpacked_bytes=options.unpacked_gib << 30),
             ),
             handler=ClipModelHandler(
                 bundle=options.bundle and os.path.abspath(options.bundle),
@@ -102,8 +127,13 @@ class LocalRun:
             ),
             retake=Retake(failed=options.retry_failed, changed=options.replace_changed),
             limits=SliceLimits(num_videos=options.slice_videos, num_bytes=options.slice_bytes),
+            reading=shard_reading(bytes_column=options.bytes_column, key_column=options.key_column),
             options=options,
         )
+
+    def members_of(self, shard: VideoRef) -> Iterator[Found]:
+        """What is in a shard, for what must know it before a pipeline runs."""
+        return members_of(shard, self.pool.shared(), self.reading)
 
     def run(
         self,
@@ -131,17 +161,21 @@ class LocalRun:
             build_pipeline(
                 pipeline,
                 videos=_largest_first(items),
+                shards=[Shard.of(i.video, completed) for i in items if i.video is not None and i.is_shard],
+                reading=self.reading,
                 not_found=[VideoPart(i.video, failures=(i.failure,)) for i in items if i.failure is not None],
                 pool=self.pool,
                 handler=self.handler,
                 window_ms=self.settings.window_ms,
-                output=str(self.output),
+                output=self.output.uri,
                 slice_index=slice_index,
                 num_shards=self.options.num_shards,
                 constants=self.constants,
             )
             try:
-                pipeline.run().wait_until_finish()
+                result = pipeline.run()
+                result.wait_until_finish()
+                summary.add_passed_over(MembersPassedOver.of(result))
             finally:  # shards that were published before it failed stand
                 names = summary.add_published(self.output, self.constants.run_id, slice_index)
                 remove_superseded(self.output, completed.superseded_by(names))
@@ -151,7 +185,11 @@ class LocalRun:
 def _largest_first(items: list[Found]) -> list[VideoRef]:
     """The videos of a slice, so that the runner, which deals them out in turn, gives each worker as much."""
     by_size = sorted(items, key=lambda item: item.num_bytes, reverse=True)
-    return [item.video for item in by_size if item.video is not None and item.failure is None]
+    return [
+        item.video
+        for item in by_size
+        if item.video is not None and item.failure is None and not item.is_shard
+    ]
 
 
 def _whole_ms(seconds: float) -> int:

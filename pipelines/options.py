@@ -72,6 +72,18 @@ class AnnotateOptions(PipelineOptions):
             help="annotate again what is another version than the one in DIR; new rows replace the old ones",
         )
 
+        what.add_argument(
+            "--bytes-column",
+            metavar="NAME",
+            help="take .parquet files for shards, and this column, or `column.field` of a struct, for their videos",
+        )
+        what.add_argument(
+            "--key-column",
+            metavar="NAME",
+            help="column of the names of the videos in Parquet shards (default: __key__ or key if there is one, "
+            "else the number of the row)",
+        )
+
         how = parser.add_argument_group("how: decides what the rows say")
         how.add_argument(
             "--tasks",
@@ -106,6 +118,14 @@ class AnnotateOptions(PipelineOptions):
             help="clips in a batch of the network (default: %(default)s); halved where memory does not suffice",
         )
         add_decoder_flags(where, decoded="about a minute of one video")
+        where.add_argument(
+            "--unpacked-gib",
+            type=whole_number(1 << 20),
+            default=DecoderLimits.unpacked_bytes >> 30,
+            metavar="GIB",
+            help="most space in the folder for temporary files (TMPDIR) for compressed tars and row groups of "
+            "Parquet shards, in GiB; one that needs more by itself is failed (default: %(default)s)",
+        )
         where.add_argument(
             "--slice-videos",
             type=whole_number(10**9),

@@ -8,7 +8,9 @@ from mmeg_model.media.decoders import DecoderLimits
 from mmeg_model.media.source import VideoRef
 from mmeg_model.media.windows import WINDOW_MS
 from pipelines.annotate import build_pipeline
+from pipelines.completed import NOTHING_COMPLETED
 from pipelines.decode_clips import DecoderPool
+from pipelines.index_shards import Shard, shard_reading
 from pipelines.inference import ClipModelHandler
 from pipelines.outcomes import RunConstants
 
@@ -19,6 +21,8 @@ def optimised_stages() -> list[Stage]:
     build_pipeline(
         pipeline,
         videos=[VideoRef("/v.mp4", "1")],
+        shards=[Shard.of(VideoRef("/s.tar", "1"), NOTHING_COMPLETED)],
+        reading=shard_reading(bytes_column=None, key_column=None),
         not_found=[],
         pool=DecoderPool(1, DecoderLimits(deadline_seconds=10, memory_bytes=1 << 30)),
         handler=ClipModelHandler(bundle=None, device="cpu", tasks=("emotion",), batch_size=8),
@@ -46,6 +50,7 @@ def test_decode_inference_and_rows_are_one_fused_stage() -> None:
     for step in ("Annotate spans/Infer/BatchElements", "BeamML_RunInference", "Annotate spans/Gather"):
         assert any(step in name for name in names), (step, names)
     assert stage is not stage_of(stages, "Annotate/Plan")
+    assert stage_of(stages, "Index") is not stage_of(stages, "Annotate/Plan")
 
 
 def test_only_references_and_parts_cross_a_shuffle() -> None:

@@ -1,0 +1,117 @@
+"""Shards become the videos in them, less those that are done."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.metrics.metric import MetricsFilter
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.runners.runner import PipelineResult
+
+from mmeg_model.media.decoders import Decoders
+from mmeg_model.media.errors import MediaError
+from mmeg_model.media.shards import ShardReading
+from mmeg_model.media.source import VideoRef
+from pipelines.completed import Completed, DoneVideos
+from pipelines.decode_clips import PARTS, DecoderPool, TaggedPart
+from pipelines.found import MEDIA_EXTENSIONS, Found
+from pipelines.tables import Failure, Status, VideoPart
+
+_COUNTERS: Final = "shards"
+_OTHERS: Final = "others"
+_OTHER_VERSIONS: Final = "other-versions"
+_DONE: Final = "done-before-"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard of a slice, and what of it is done."""
+
+    video: VideoRef
+    """The whole file."""
+    status: Status | None
+    """What became of the shard itself, if it could not be indexed before."""
+    done: DoneVideos
+    """Of its members."""
+
+    @classmethod
+    def of(cls, video: VideoRef, completed: Completed) -> "Shard":
+        return cls(video, completed.videos.status(video), completed.members_done(video.location))
+
+
+def shard_reading(*, bytes_column: str | None, key_column: str | None) -> ShardReading:
+    """Members count as videos by the same names as files in a folder do."""
+    return ShardReading(MEDIA_EXTENSIONS, bytes_column=bytes_column, key_column=key_column)
+
+
+def shard_failure(errors: Sequence[MediaError]) -> Failure:
+    """What is wrong with a shard as a whole, in one row."""
+    return Failure("index", errors[0].error, "; ".join(error.message for error in errors))
+
+
+class IndexShards(beam.DoFn):
+    """Shard -> VideoRefs of its members that are still to be done; tagged `parts`, what cannot be read."""
+
+    def __init__(self, pool: DecoderPool, reading: ShardReading) -> None:
+        self._pool = pool
+        self._reading = reading
+
+    def process(self, shard: Shard) -> Iterator[VideoRef | TaggedPart]:
+        errors: list[MediaError] = []
+        others = Metrics.counter(_COUNTERS, _OTHERS)
+        for indexed in self._pool.shared().index(shard.video, self._reading, on_others=others.inc):
+            if indexed.error is not None and indexed.video == shard.video:
+                errors.append(indexed.error)
+            elif (status := shard.done.status(indexed.video)) is not None:
+                Metrics.counter(_COUNTERS, _DONE + status).inc()
+                Metrics.counter(_COUNTERS, _OTHER_VERSIONS).inc(
+                    int(shard.done.is_other_version(indexed.video))
+                )
+            elif indexed.error is not None:
+                failure = Failure.of(indexed.error)
+                yield TaggedOutput(PARTS, VideoPart(indexed.video, failures=(failure,)))
+            else:
+                yield indexed.video
+        if errors and shard.status is not None:
+            Metrics.counter(_COUNTERS, _DONE + shard.status).inc()
+        elif errors:
+            yield TaggedOutput(PARTS, VideoPart(shard.video, failures=(shard_failure(errors),)))
+
+
+@dataclass(frozen=True)
+class MembersPassedOver:
+    """Members of shards that became no rows."""
+
+    done_before: dict[Status, int]
+    num_other_versions: int
+    """Of those that are done: whose version is another one now."""
+    num_others: int
+    """Neither video nor sound by their names."""
+
+    @classmethod
+    def of(cls, result: PipelineResult) -> "MembersPassedOver":
+        """What `IndexShards` counted in a pipeline that has run."""
+        found = result.metrics().query(MetricsFilter().with_namespace(_COUNTERS))["counters"]
+        counts: dict[str, int] = {counter.key.metric.name: counter.result for counter in found}
+        statuses: tuple[Status, ...] = ("ok", "partial", "failed")
+        return cls(
+            {status: counts.get(_DONE + status, 0) for status in statuses},
+            counts.get(_OTHER_VERSIONS, 0),
+            counts.get(_OTHERS, 0),
+        )
+
+
+def members_of(shard: VideoRef, decoders: Decoders, reading: ShardReading) -> Iterator[Found]:
+    """The members of a shard in its order, found outside a pipeline, and last what is wrong with it."""
+    errors: list[MediaError] = []
+    for indexed in decoders.index(shard, reading):
+        if indexed.error is None:
+            yield Found(indexed.video, indexed.video.num_bytes or 0)
+        elif indexed.video == shard:
+            errors.append(indexed.error)
+        else:
+            yield Found(indexed.video, failure=Failure.of(indexed.error))
+    if errors:
+        yield Found(shard, failure=shard_failure(errors))
