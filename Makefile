@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: env demo test check format pretrained face-locator benchmarks clean
+.PHONY: env demo test check format pretrained face-locator soak benchmarks clean
 
 env: $(VENV)/.complete
 
@@ -43,6 +43,10 @@ pretrained: env
 face-locator: env
 	@test -n "$(DATA)" || { echo 'make face-locator DATA=folder-of-the-corpora' >&2; exit 2; }
 	$(BIN)/python -m mmeg_model.training.face_locator --data $(DATA)/fer2013-faces
+
+# A run killed at 25 random moments; `make test` does with three.
+soak: env
+	MMEG_KILLS=25 $(BIN)/python -m pytest --timeout 3600 tests/end_to_end/test_killed.py
 
 benchmarks: env
 	$(BIN)/python benchmarks/decode.py
