@@ -48,3 +48,21 @@ def locked(output: Path, *, by: str) -> Iterator[None]:
         )
         file.flush()
         yield
+
+
+def holder(output: Path) -> str | None:
+    """Who holds the lock of a local output folder now, as `locked` wrote it; None if nobody does.
+
+    Raises:
+        OSError: if that cannot be read.
+    """
+    try:
+        file = (output / LOCK_NAME).open("r+", encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read().strip()
+    return None

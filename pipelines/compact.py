@@ -2,30 +2,20 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmeg_model.locked import InUseError, locked
-from mmeg_model.media.source import printable
+from mmeg_model.locked import InUseError
 from pipelines.completed import MERGED, RefusedError, newest_run, read_completed
 from pipelines.ending import ALL_OK, COULD_NOT_START, ENDED_EARLY, interruptible
+from pipelines.output_folder import OutputFolder, output_folder
 from pipelines.publish import ROWS_PER_GROUP
 from pipelines.rewriting import finish_rewrites, remove_orphans, remove_superseded
-from pipelines.table_files import (
-    TEMPORARY,
-    beside,
-    file_name,
-    new_run_id,
-    own_files,
-    table_file,
-    table_writer,
-)
+from pipelines.table_files import file_name, new_run_id, own_files, table_file, table_writers
 from pipelines.tables import TABLES
 
 TARGET_BYTES: Final = 128_000_000
@@ -39,15 +29,17 @@ def compact_command(arguments: Sequence[str]) -> int:
         description="Merge the small files of the tables into files of about 128 MB, and drop older versions of "
         "videos that were annotated again. Rows stay as they are, with the run that wrote them in run_id.",
     )
-    parser.add_argument("output", type=Path, metavar="DIR", help="the folder of the three tables")
-    output: Path = parser.parse_args(arguments).output.absolute()
-    if not (output / "videos").is_dir():
-        return _could_not_start(
-            f"{printable(str(output))} holds no tables: there is no folder `videos` in it"
-        )
+    parser.add_argument("output", metavar="DIR", help="the folder of the three tables, or gs://bucket/prefix")
+    given = parser.parse_args(arguments).output
+    try:
+        output = output_folder(given)
+        if not output.files("videos"):
+            return _could_not_start(f"{output.uri} holds no tables: there is no folder `videos` in it")
+    except (ValueError, OSError) as error:
+        return _could_not_start(str(error))
     try:
         with (
-            locked(output, by="mmeg compact"),
+            output.locked(by="mmeg compact"),
             interruptible("every video stands in the tables once; run it again to go on"),
         ):
             num_before, num_after = compact(output)
@@ -66,7 +58,7 @@ def _could_not_start(reason: str) -> int:
     return COULD_NOT_START
 
 
-def compact(output: Path, *, target_bytes: int = TARGET_BYTES) -> tuple[int, int]:
+def compact(output: OutputFolder, *, target_bytes: int = TARGET_BYTES) -> tuple[int, int]:
     """Merge neighbouring files up to target_bytes; the caller holds the lock.
 
     Killed anywhere, it leaves each video once: the merged file counts from its `videos` on, and names those whose
@@ -80,7 +72,7 @@ def compact(output: Path, *, target_bytes: int = TARGET_BYTES) -> tuple[int, int
     finish_rewrites(output)
     remove_orphans(output, completed.merged_stems)
     remove_superseded(output, completed.superseded)
-    stems = [stem for stem, _ in own_files(output, "videos")]
+    stems = list(own_files(output, "videos"))
     run_id = new_run_id(after=newest_run(output))
     groups = [group for group in _neighbours(output, stems, target_bytes) if len(group) > 1]
     for index, group in enumerate(groups):
@@ -90,13 +82,14 @@ def compact(output: Path, *, target_bytes: int = TARGET_BYTES) -> tuple[int, int
     return len(stems), len(stems) - sum(len(group) - 1 for group in groups)
 
 
-def _neighbours(output: Path, stems: Iterable[str], target_bytes: int) -> Iterator[list[str]]:
+def _neighbours(output: OutputFolder, stems: Iterable[str], target_bytes: int) -> Iterator[list[str]]:
     """Files of the same settings, together up to target_bytes, or one alone."""
+    sizes = [own_files(output, table) for table in TABLES]
     group: list[str] = []
     num_bytes, settings = 0, b""
     for stem in stems:
-        of_stem = sum(table_file(output, table, stem).stat().st_size for table in TABLES)
-        theirs = pq.read_schema(table_file(output, "videos", stem)).metadata[b"settings"]
+        of_stem = sum(of_table[stem] for of_table in sizes)
+        theirs = _schema(output, table_file("videos", stem)).metadata[b"settings"]
         if group and (num_bytes + of_stem > target_bytes or theirs != settings):
             yield group
             group, num_bytes = [], 0
@@ -106,32 +99,33 @@ def _neighbours(output: Path, stems: Iterable[str], target_bytes: int) -> Iterat
         yield group
 
 
-def _merge(output: Path, stems: Sequence[str], merged: str) -> None:
-    finals = {table: table_file(output, table, merged) for table in TABLES}
-    try:
-        for table in TABLES:
-            files = [table_file(output, table, stem) for stem in stems]
-            schema = pq.read_schema(files[0])
-            metadata = {name: value for name, value in schema.metadata.items() if name != MERGED}
-            if table == "videos":
-                metadata[MERGED] = json.dumps(stems).encode()
-            with table_writer(beside(finals[table], TEMPORARY), schema.with_metadata(metadata)) as writer:
-                order = [(name, "ascending") for name in _ORDER if name in schema.names]
-                for rows in _row_groups(files):
-                    writer.write_table(rows.replace_schema_metadata(metadata).sort_by(order))
-        for table in TABLES:
-            os.replace(beside(finals[table], TEMPORARY), finals[table])
-    except BaseException:
-        for path in finals.values():
-            beside(path, TEMPORARY).unlink(missing_ok=True)
-        raise
+def _schema(output: OutputFolder, name: str) -> pa.Schema:
+    with output.open(name) as file:
+        return pq.read_schema(file)
 
 
-def _row_groups(files: Iterable[Path]) -> Iterator[pa.Table]:
+def _merge(output: OutputFolder, stems: Sequence[str], merged: str) -> None:
+    schemas = {}
+    for table in TABLES:
+        schema = _schema(output, table_file(table, stems[0]))
+        metadata = {name: value for name, value in schema.metadata.items() if name != MERGED}
+        if table == "videos":
+            metadata[MERGED] = json.dumps(stems).encode()
+        schemas[table_file(table, merged)] = schema.with_metadata(metadata)
+    with table_writers(output, schemas) as writers:
+        for table in TABLES:
+            name = table_file(table, merged)
+            order = [(column, "ascending") for column in _ORDER if column in schemas[name].names]
+            for rows in _row_groups(output, [table_file(table, stem) for stem in stems]):
+                rows = rows.replace_schema_metadata(schemas[name].metadata)
+                writers[name].write_table(rows.sort_by(order))
+
+
+def _row_groups(output: OutputFolder, names: Iterable[str]) -> Iterator[pa.Table]:
     """The rows of all files, small row groups together."""
     pending: list[pa.Table] = []
-    for path in files:
-        with pq.ParquetFile(path) as file:
+    for name in names:
+        with output.open(name) as opened, pq.ParquetFile(opened) as file:
             for group in range(file.num_row_groups):
                 pending.append(file.read_row_group(group))
                 if sum(map(len, pending)) >= ROWS_PER_GROUP:

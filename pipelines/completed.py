@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, get_args
 
 import numpy as np
@@ -12,8 +11,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mmeg_model.media.source import VideoRef, printable
-from pipelines.outcomes import RunConstants
-from pipelines.table_files import own_files
+from pipelines.outcomes import KEEPS_VERSIONS, RunConstants
+from pipelines.output_folder import OutputFolder
+from pipelines.table_files import own_files, table_file
 from pipelines.tables import SCHEMA_VERSION, Status
 
 MERGED: Final = b"merged"
@@ -88,9 +88,15 @@ class Completed:
     """Rows that a rewrite was to remove and did not come to."""
     merged_stems: frozenset[str] = frozenset()
     """Files whose rows stand in another one."""
+    _versions: NDArray[np.bytes_] = field(default_factory=lambda: np.zeros(0, _KEY))
     _stems: tuple[str, ...] = ()
     _stem_of_row: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     _rows_of_shard: Mapping[str, NDArray[np.int_]] = field(default_factory=dict)
+
+    def has_version(self, video: VideoRef) -> bool:
+        """Whether this version of a video is done, perhaps beside newer ones."""
+        row = int(np.searchsorted(self._versions, np.array(video.key, _KEY)))
+        return row < len(self._versions) and _whole_key(self._versions[row]) == video.key
 
     def members_done(self, location: str) -> DoneVideos:
         """Those of the members of one shard."""
@@ -111,18 +117,23 @@ class Completed:
 NOTHING_COMPLETED: Final = Completed(DoneVideos(np.zeros(0, _KEY), np.zeros(0, _KEY), np.zeros(0, np.uint8)))
 
 
-def newest_run(output: Path) -> str:
+def newest_run(output: OutputFolder) -> str:
     """The id of the newest run of which something stands in an output folder; "" if there is none.
 
     Raises:
         OSError: if the folder cannot be listed.
     """
-    stem = max((stem for stem, _ in own_files(output, "videos")), default="")
+    stem = max(own_files(output, "videos"), default="")
     return stem.partition("/")[0].removeprefix("run=")
 
 
 def read_completed(
-    output: Path, constants: RunConstants | None = None, *, retake: Retake = Retake()
+    output: OutputFolder,
+    constants: RunConstants | None = None,
+    *,
+    retake: Retake = Retake(),
+    before: str | None = None,
+    keep_versions: bool = True,
 ) -> Completed:
     """Read which videos an output folder holds.
 
@@ -130,32 +141,41 @@ def read_completed(
         output: the folder of the tables.
         constants: of the run that is to go on there; None to only look.
         retake: what of it is to be annotated once more.
+        before: the id of a run whose own files are passed over; None for none.
+        keep_versions: whether older versions of a video count beside one of a run that left them; else they are
+            superseded whatever run annotated the newer one.
 
     Raises:
         RefusedError: if they were annotated by another model or with other settings, with the difference; or if
             what is there cannot be read.
     """
     try:
-        return _Reading(output, constants).completed(retake)
+        return _Reading(output, constants, keep_versions=keep_versions).completed(retake, before)
     except OSError as error:
-        raise RefusedError(f"{printable(str(output))} cannot be read: {error}") from error
+        raise RefusedError(f"{output.uri} cannot be read: {error}") from error
 
 
 class _Reading:
     """One pass over the `videos` files, the newest first."""
 
-    def __init__(self, output: Path, constants: RunConstants | None) -> None:
+    def __init__(
+        self, output: OutputFolder, constants: RunConstants | None, *, keep_versions: bool
+    ) -> None:
         self._output = output
+        self._keep_versions = keep_versions
         self._constants = constants
         self._names, self._versions, self._statuses = bytearray(), bytearray(), bytearray()
         self._stems: list[str] = []
         self._num_rows: list[int] = []
+        self._supersedes: list[bool] = []
+        """For each stem, whether its rows supersede other versions."""
         self._members: dict[str, list[bytes]] = {}
         self._merged: set[str] = set()
 
-    def completed(self, retake: Retake) -> Completed:
-        for stem, path in reversed(list(own_files(self._output, "videos"))):
-            self._read(stem, path)
+    def completed(self, retake: Retake, before: str | None) -> Completed:
+        for stem in reversed(own_files(self._output, "videos")):
+            if not stem.startswith(f"run={before}/"):
+                self._read(stem)
         names, versions = (np.frombuffer(bytes(keys), _KEY) for keys in (self._names, self._versions))
         statuses = np.frombuffer(bytes(self._statuses), np.uint8)
         stem_of_row = np.repeat(np.arange(len(self._stems), dtype=np.int32), self._num_rows)
@@ -163,14 +183,23 @@ class _Reading:
         is_newest = np.ones(len(order), bool)
         is_newest[1:] = names[order][1:] != names[order][:-1]
         superseded: Superseded = {}
-        for row in order[~is_newest]:
-            superseded.setdefault(self._stems[stem_of_row[row]], set()).add(_whole_key(versions[row]))
+        others_stand, versions_standing = True, set[bytes]()
+        for row, is_first in zip(order, is_newest, strict=True):
+            if is_first:  # of its name
+                others_stand, versions_standing = True, set()
+            version = _whole_key(versions[row])
+            if version in versions_standing or not others_stand:
+                superseded.setdefault(self._stems[stem_of_row[row]], set()).add(version)
+            else:
+                others_stand = not self._supersedes[stem_of_row[row]]
+                versions_standing.add(version)
         newest = order[is_newest]
         videos = DoneVideos(names[newest], versions[newest], statuses[newest], retake)
         return Completed(
             videos=videos,
             superseded=superseded,
             merged_stems=frozenset(self._merged),
+            _versions=np.unique(versions),
             _stems=tuple(self._stems),
             _stem_of_row=stem_of_row[newest],
             _rows_of_shard={
@@ -179,23 +208,26 @@ class _Reading:
             },
         )
 
-    def _read(self, stem: str, path: Path) -> None:
+    def _read(self, stem: str) -> None:
         columns = ["video_uri", "video_version", "member", "status", "model_name", "model_sha256"]
+        name = table_file("videos", stem)
+        uri = f"{self._output.uri}/{name}"
         try:
-            file = pq.ParquetFile(path)
-            metadata = file.schema_arrow.metadata or {}
-            self._refuse_other_settings(path, metadata)
-            self._merged.update(json.loads(metadata.get(MERGED, b"[]")))
-            if stem in self._merged:
-                return
-            rows = file.read(columns=columns).to_pylist()
+            with self._output.open(name) as opened, pq.ParquetFile(opened) as file:
+                metadata = file.schema_arrow.metadata or {}
+                self._refuse_other_settings(uri, metadata)
+                self._merged.update(json.loads(metadata.get(MERGED, b"[]")))
+                if stem in self._merged:
+                    return
+                rows = file.read(columns=columns).to_pylist()
         except (pa.ArrowException, KeyError) as error:
             raise RefusedError(
-                f"{printable(str(path))} is damaged ({error}); remove it and the files of the same name beside it, "
+                f"{uri} is damaged ({error}); remove it and the files of the same name beside it, "
                 "and its videos are annotated again"
             ) from error
         self._stems.append(stem)
         self._num_rows.append(len(rows))
+        self._supersedes.append(not self._keep_versions or KEEPS_VERSIONS not in metadata)
         for row in rows:
             self._refuse_other_model(row)
             video = VideoRef(row["video_uri"], row["video_version"], row["member"])
@@ -209,16 +241,14 @@ class _Reading:
         constants = self._constants
         if constants is not None and row["model_sha256"] != constants.model_sha256:
             raise RefusedError(
-                f"{printable(str(self._output))} holds results of the model {row['model_name']} "
+                f"{self._output.uri} holds results of the model {row['model_name']} "
                 f"({row['model_sha256'][:12]}…), and this run would use {constants.model_name} "
                 f"({constants.model_sha256[:12]}…); name another --output"
             )
 
-    def _refuse_other_settings(self, path: Path, metadata: dict[bytes, bytes]) -> None:
+    def _refuse_other_settings(self, uri: str, metadata: dict[bytes, bytes]) -> None:
         if metadata.get(b"schema_version") != str(SCHEMA_VERSION).encode():
-            raise RefusedError(
-                f"{printable(str(path))} was not written by this version of mmeg; name another --output"
-            )
+            raise RefusedError(f"{uri} was not written by this version of mmeg; name another --output")
         if self._constants is None:
             return
         theirs: dict[str, Any] = json.loads(metadata[b"settings"])
@@ -230,7 +260,7 @@ class _Reading:
         ]
         if differences:
             raise RefusedError(
-                f"{printable(str(self._output))} holds results of other settings ({'; '.join(differences)}); "
+                f"{self._output.uri} holds results of other settings ({'; '.join(differences)}); "
                 "name another --output, or the same settings"
             )
 

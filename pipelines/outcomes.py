@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,6 +11,10 @@ from mmeg_model.labels import LABELS_BY_TASK
 from mmeg_model.media.probe import VideoInfo
 from mmeg_model.media.source import VideoRef
 from pipelines.tables import Failure, Status, VideoPart
+
+
+KEEPS_VERSIONS: Final = b"keeps_versions"
+"""In the metadata of files of runs that leave other versions of a video as they are: their rows supersede none."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,19 @@ class RunConstants:
     settings_sha256: str
     settings_json: str
     mmeg_version: str
+    keeps_versions: bool = False
+    """Whether a new version of a video stands beside an older one, until they are compacted."""
+
+    @property
+    def file_metadata(self) -> dict[bytes, bytes]:
+        """What stands in the metadata of each file."""
+        kept = {KEEPS_VERSIONS: b"true"} if self.keeps_versions else {}
+        return {b"settings": self.settings_json.encode(), **kept}
+
+    @property
+    def holder(self) -> str:
+        """What the run is called in the lock of its output."""
+        return f"run {self.run_id}"
 
 
 @dataclass

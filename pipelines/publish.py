@@ -1,10 +1,8 @@
 """What became of the videos -> Parquet, each video once."""
 
-import contextlib
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import apache_beam as beam
@@ -13,11 +11,13 @@ import pyarrow.parquet as pq
 
 from mmeg_model.media.source import VideoRef
 from pipelines.outcomes import Outcome, RunConstants, outcome_rows, run_columns, video_columns
-from pipelines.table_files import TEMPORARY, beside, file_name, table_file, table_writer
+from pipelines.output_folder import OutputFolder, output_folder
+from pipelines.table_files import file_name, table_file, table_writers
 from pipelines.tables import CLIPS, SCHEMAS, TABLES, Table, VideoPart, decode_annotations
 
 ROWS_PER_GROUP: Final = 32_768
 VIDEOS_PER_GROUP: Final = 4_096
+NOTHING_MORE: Final[Mapping[bytes, bytes]] = MappingProxyType({})
 
 
 def shard_of(part: VideoPart, *, num_shards: int) -> int:
@@ -25,10 +25,17 @@ def shard_of(part: VideoPart, *, num_shards: int) -> int:
     return int.from_bytes(part.video.key[:8]) % num_shards if part.video else 0
 
 
-def publish(parts: Iterable[VideoPart], *, output: Path, stem: str, constants: RunConstants) -> None:
+def publish(
+    parts: Iterable[VideoPart],
+    *,
+    output: OutputFolder,
+    stem: str,
+    constants: RunConstants,
+    metadata: Mapping[bytes, bytes] = NOTHING_MORE,
+) -> None:
     """Write the three files of one shard, all of them or, seen from a query, none.
 
-    Annotations appear first and `videos` last, by renaming; the same names again overwrite what an earlier try left.
+    Annotations appear first and `videos` last; the same names again overwrite what an earlier try left.
 
     Args:
         parts: of videos, each of which is all here; memory does not grow with their number, only with that of the
@@ -36,29 +43,24 @@ def publish(parts: Iterable[VideoPart], *, output: Path, stem: str, constants: R
         output: the folder of the tables.
         stem: of the files, as of `table_file`.
         constants: what the rows of the run have in common.
+        metadata: of the files, beside what it is in all files of the run.
+
+    Raises:
+        OSError: if a file cannot be written, or another run has taken over from this one.
     """
     schemas = {
-        table: SCHEMAS[table].with_metadata({**SCHEMAS[table].metadata, "settings": constants.settings_json})
+        table_file(table, stem): SCHEMAS[table].with_metadata(
+            {**SCHEMAS[table].metadata, **constants.file_metadata, **metadata}
+        )
         for table in TABLES
     }
-    finals = {table: table_file(output, table, stem) for table in TABLES}
-    temporaries: dict[Table, Path] = {table: beside(path, TEMPORARY) for table, path in finals.items()}
-    try:
-        with contextlib.ExitStack() as stack:
-            writers = {
-                table: stack.enter_context(table_writer(temporaries[table], schemas[table]))
-                for table in TABLES
-            }
-            rows = _ShardRows(writers, constants)
-            for part in parts:
-                rows.add(part)
-            rows.finish()
-        for table in TABLES:
-            os.replace(temporaries[table], finals[table])
-    except BaseException:
-        for path in temporaries.values():
-            path.unlink(missing_ok=True)
-        raise
+    with table_writers(output, schemas) as writers:
+        rows = _ShardRows({table: writers[table_file(table, stem)] for table in TABLES}, constants)
+        for part in parts:
+            rows.add(part)
+        rows.finish()
+        # The job of a launcher that is dead would publish beside the run that takes its place.
+        output.check_not_held_by_others(constants.holder)
 
 
 class _ShardRows:
@@ -138,7 +140,7 @@ class PublishShards(beam.PTransform):
         name = file_name(slice_index=self._slice_index, shard=index, num_shards=self._num_shards)
         publish(
             (part for part in parts if part is not None),
-            output=Path(self._output),
+            output=output_folder(self._output),
             stem=f"run={self._constants.run_id}/{name}",
             constants=self._constants,
         )

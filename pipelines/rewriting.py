@@ -1,14 +1,13 @@
 """Taking rows out of published files, so that whoever looks, and whatever dies on the way, finds each video once.
 
-Newer rows are published first. Then each older file is written anew without the superseded ones: all three tables
-under other names, then `videos` is replaced, which is what counts, then the others. Every start ends what an
-interrupted one left.
+Newer rows are published first. Then each older file is written anew without the superseded ones: `errors` and
+`annotations` under other names, then `videos` in place of the older one, which is what counts, and then they are put
+in place too. All three name their rewrite, so that every start knows of what waits whether its `videos` is there, and
+ends, or undoes, what an interrupted one left.
 """
 
-import os
-from collections.abc import Iterable
-from itertools import chain
-from pathlib import Path
+import secrets
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -18,27 +17,39 @@ import pyarrow.parquet as pq
 
 from mmeg_model.media.source import VideoRef
 from pipelines.completed import Superseded
-from pipelines.table_files import REWRITTEN, TEMPORARY, beside, own_files, table_file, table_writer
-from pipelines.tables import TABLES, Table
+from pipelines.output_folder import TEMPORARY, OutputFolder, beside
+from pipelines.table_files import REWRITTEN, own_files, table_file, table_writers
+from pipelines.tables import Table
 
 _BESIDE_VIDEOS: Final[tuple[Table, ...]] = ("errors", "annotations")
+_REWRITE: Final = b"rewrite"
+"""In the metadata of a file that was written anew: which of all rewrites it was."""
+
+_Names = set[tuple[str | None, ...]]
 
 
-def finish_rewrites(output: Path) -> None:
+def finish_rewrites(output: OutputFolder) -> None:
     """End, or undo, each rewrite that was interrupted; the caller holds the lock.
 
     Raises:
         OSError: if a folder cannot be listed, or a file not replaced.
     """
     for table in _BESIDE_VIDEOS:
-        for stem, waiting in list(own_files(output, table, REWRITTEN)):
-            if beside(table_file(output, "videos", stem), TEMPORARY).exists():
-                waiting.unlink()  # its `videos` was not replaced yet: the older files hold
+        for stem in own_files(output, table, REWRITTEN):
+            final = table_file(table, stem)
+            waiting = beside(final, REWRITTEN)
+            if _rewrite_of(output, waiting) == _rewrite_of(output, table_file("videos", stem)):
+                output.move(waiting, final)
             else:
-                os.replace(waiting, table_file(output, table, stem))
+                output.remove(waiting)  # its `videos` was not replaced yet: the older files hold
 
 
-def remove_orphans(output: Path, merged_stems: Iterable[str] = ()) -> int:
+def _rewrite_of(output: OutputFolder, name: str) -> bytes:
+    with output.open(name) as file:
+        return (pq.read_schema(file).metadata or {}).get(_REWRITE, b"none")
+
+
+def remove_orphans(output: OutputFolder, merged_stems: Iterable[str] = ()) -> int:
     """Remove what runs that died left behind, behind `finish_rewrites`; the caller holds the lock.
 
     That is temporary files, files of slices whose `videos` is not there, and files whose rows another one took over.
@@ -48,19 +59,23 @@ def remove_orphans(output: Path, merged_stems: Iterable[str] = ()) -> int:
         OSError: if a folder cannot be listed or a file not removed.
     """
     merged = set(merged_stems)
-    committed = {stem for stem, _ in own_files(output, "videos")}
+    committed = set(own_files(output, "videos"))
     num_removed = 0
     for table in ("videos", *_BESIDE_VIDEOS):  # without its `videos` a file counts no more
-        published = [
-            path for stem, path in own_files(output, table) if stem not in committed or stem in merged
+        names = [
+            table_file(table, stem)
+            for stem in own_files(output, table)
+            if stem not in committed or stem in merged
         ]
-        for path in chain(published, [path for _, path in own_files(output, table, TEMPORARY)]):
-            path.unlink()
-            num_removed += 1
+        for ending in (TEMPORARY, REWRITTEN + TEMPORARY):
+            names += [beside(table_file(table, stem), ending) for stem in own_files(output, table, ending)]
+        for name in names:
+            output.remove(name)
+        num_removed += len(names)
     return num_removed
 
 
-def remove_superseded(output: Path, superseded: Superseded) -> None:
+def remove_superseded(output: OutputFolder, superseded: Superseded) -> None:
     """Write each file anew without the rows of some videos; the caller holds the lock.
 
     Memory holds a row group. A stem of which nothing is left is removed.
@@ -73,35 +88,33 @@ def remove_superseded(output: Path, superseded: Superseded) -> None:
         OSError: if a file cannot be read, written or replaced.
     """
     for stem, keys in superseded.items():
-        if table_file(output, "videos", stem).exists():
-            _rewrite(output, stem, keys)
+        try:
+            names = _names(output, table_file("videos", stem), keys)
+        except FileNotFoundError:
+            continue
+        _rewrite(output, stem, names)
 
 
-def _rewrite(output: Path, stem: str, keys: set[bytes]) -> None:
-    finals = {table: table_file(output, table, stem) for table in TABLES}
-    temporaries = {table: beside(path, TEMPORARY) for table, path in finals.items()}
-    names = _names(finals["videos"], keys)
-    try:
-        is_empty = not sum(_copy_without(finals[table], temporaries[table], names) for table in TABLES)
-    except BaseException:
-        for path in temporaries.values():
-            path.unlink(missing_ok=True)
-        raise
-    if is_empty:
+def _rewrite(output: OutputFolder, stem: str, names: _Names) -> None:
+    if not any(_has_others(output, table_file(table, stem), names) for table in ("videos", "errors")):
         for table in ("videos", *_BESIDE_VIDEOS):
-            temporaries[table].unlink()
-            finals[table].unlink()
+            output.remove(table_file(table, stem))
         return
+    rewrite = secrets.token_bytes(8)
     for table in _BESIDE_VIDEOS:
-        os.replace(temporaries[table], beside(finals[table], REWRITTEN))
-    os.replace(temporaries["videos"], finals["videos"])
+        final = table_file(table, stem)
+        _copy_without(output, final, beside(final, REWRITTEN), names, rewrite)
+    videos = table_file("videos", stem)
+    _copy_without(output, videos, videos, names, rewrite)
     for table in _BESIDE_VIDEOS:
-        os.replace(beside(finals[table], REWRITTEN), finals[table])
+        final = table_file(table, stem)
+        output.move(beside(final, REWRITTEN), final)
 
 
-def _names(videos: Path, keys: set[bytes]) -> set[tuple[str | None, ...]]:
+def _names(output: OutputFolder, videos: str, keys: set[bytes]) -> _Names:
     """The columns that name the videos with these keys."""
-    rows = pq.read_table(videos, columns=["video_uri", "video_version", "member"], partitioning=None)
+    with output.open(videos) as file:
+        rows = pq.read_table(file, columns=["video_uri", "video_version", "member"])
     return {
         (row["video_uri"], row["video_version"], row["member"])
         for row in rows.to_pylist()
@@ -109,19 +122,27 @@ def _names(videos: Path, keys: set[bytes]) -> set[tuple[str | None, ...]]:
     }
 
 
-def _copy_without(source: Path, target: Path, names: set[tuple[str | None, ...]]) -> int:
-    """Copy all rows but those of the named videos; give back how many there are."""
+def _has_others(output: OutputFolder, name: str, names: _Names) -> bool:
+    with output.open(name) as file:
+        return any(len(rows) for rows in _without(pq.ParquetFile(file), names))
+
+
+def _copy_without(output: OutputFolder, name: str, target: str, names: _Names, rewrite: bytes) -> None:
+    with output.open(name) as opened, pq.ParquetFile(opened) as file:
+        metadata = {**file.schema_arrow.metadata, _REWRITE: rewrite}
+        with table_writers(output, {target: file.schema_arrow.with_metadata(metadata)}) as writers:
+            for rows in _without(file, names):
+                if len(rows):
+                    writers[target].write_table(rows.replace_schema_metadata(metadata))
+
+
+def _without(file: pq.ParquetFile, names: _Names) -> Iterator[pa.Table]:
+    """The rows of all videos but the named ones, row group by row group."""
     uris = pa.array({uri for uri, *_ in names}, pa.string())
-    num_rows = 0
-    with pq.ParquetFile(source) as file, table_writer(target, file.schema_arrow) as writer:
-        for rows in map(file.read_row_group, range(file.num_row_groups)):
-            is_kept = np.ones(len(rows), bool)
-            # Few rows are of these files, and whether of these versions and members, is told one by one.
-            for row in np.flatnonzero(pc.is_in(rows["video_uri"], value_set=uris).to_numpy()):
-                name = tuple(rows[c][row].as_py() for c in ("video_uri", "video_version", "member"))
-                is_kept[row] = name not in names
-            kept = rows.filter(pa.array(is_kept))
-            if len(kept):
-                writer.write_table(kept)
-                num_rows += len(kept)
-    return num_rows
+    for rows in map(file.read_row_group, range(file.num_row_groups)):
+        is_kept = np.ones(len(rows), bool)
+        # Few rows are of these files, and whether of these versions and members, is told one by one.
+        for row in np.flatnonzero(pc.is_in(rows["video_uri"], value_set=uris).to_numpy()):
+            name = tuple(rows[c][row].as_py() for c in ("video_uri", "video_version", "member"))
+            is_kept[row] = name not in names
+        yield rows.filter(pa.array(is_kept))

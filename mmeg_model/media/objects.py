@@ -24,7 +24,7 @@ SCHEME: Final = "gs://"
 PATIENCE_SECONDS: Final = 120.0
 """For how long a request that could succeed later is repeated."""
 
-_TIMEOUT_SECONDS: Final = (10.0, 30.0)  # to connect, and between bytes
+TIMEOUT_SECONDS: Final = (10.0, 30.0)  # to connect, and between bytes
 _FILE_CHUNK_BYTES: Final = 1 << 22
 _MOST_CONNECTIONS: Final = 256  # kept open; that many threads can read at a time without making new ones
 _OBJECT_FIELDS: Final = "items(name,generation,size),nextPageToken"
@@ -57,7 +57,7 @@ def split_uri(uri: str) -> tuple[str, str]:
     return bucket, name
 
 
-def _check(uri: str, stage: Stage) -> None:
+def check_uri(uri: str, stage: Stage) -> None:
     """Refuse here what the library refuses with errors of many kinds, or not at all."""
     bucket, _ = split_uri(uri)
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{1,220}[a-z0-9]", bucket):
@@ -75,10 +75,10 @@ def look_up(uri: str, *, stage: Stage, patience_seconds: float = PATIENCE_SECOND
         MediaError: of this stage, if it is not there or may not be looked at.
         NoCredentialsError: at stage `find`, if there are no credentials.
     """
-    _check(uri, stage)
+    check_uri(uri, stage)
     with _failures_named(uri, stage):
         blob = _blob(uri)
-        blob.reload(timeout=_TIMEOUT_SECONDS, retry=_retry(patience_seconds))
+        blob.reload(timeout=TIMEOUT_SECONDS, retry=patient_retry(patience_seconds))
         return FoundObject(uri, str(blob.generation), blob.size)
 
 
@@ -94,16 +94,16 @@ def list_objects(uri: str, *, stage: Stage, most: int | None = None) -> Iterator
         MediaError: of this stage, if the bucket is not there or may not be listed.
         NoCredentialsError: at stage `find`, if there are no credentials.
     """
-    _check(uri, stage)
+    check_uri(uri, stage)
     bucket, prefix = split_uri(uri)
     with _failures_named(uri, stage):
-        blobs = _shared_client().list_blobs(
+        blobs = shared_client().list_blobs(
             bucket,
             prefix=prefix or None,
             max_results=most,
             fields=_OBJECT_FIELDS,
-            timeout=_TIMEOUT_SECONDS,
-            retry=_retry(PATIENCE_SECONDS),
+            timeout=TIMEOUT_SECONDS,
+            retry=patient_retry(),
         )
         for blob in blobs:
             yield FoundObject(f"{SCHEME}{bucket}/{blob.name}", str(blob.generation), blob.size)
@@ -137,7 +137,7 @@ def open_file(found: FoundObject) -> Iterator[BinaryIO]:
     with (
         _failures_named(found.uri, "find"),
         _blob(found.uri, found.generation).open(
-            "rb", chunk_size=_FILE_CHUNK_BYTES, timeout=_TIMEOUT_SECONDS, retry=_retry(PATIENCE_SECONDS)
+            "rb", chunk_size=_FILE_CHUNK_BYTES, timeout=TIMEOUT_SECONDS, retry=patient_retry()
         ) as file,
     ):
         yield file
@@ -155,8 +155,8 @@ def _read_range(found: FoundObject, start: int, end: int, patience_seconds: floa
             end=end - 1,
             raw_download=True,  # the bytes as they lie there: those of a decompressed object have no ranges
             checksum=None,  # there is none of a range
-            timeout=_TIMEOUT_SECONDS,
-            retry=_retry(patience_seconds),
+            timeout=TIMEOUT_SECONDS,
+            retry=patient_retry(patience_seconds),
         )
     if len(content) != end - start:
         message = f"{found.uri} gave {len(content)} bytes where [{start}, {end}) was asked for"
@@ -166,17 +166,17 @@ def _read_range(found: FoundObject, start: int, end: int, patience_seconds: floa
 
 def _blob(uri: str, generation: str | None = None) -> "Blob":
     bucket, name = split_uri(uri)
-    return _shared_client().bucket(bucket).blob(name, generation=generation and int(generation))
+    return shared_client().bucket(bucket).blob(name, generation=generation and int(generation))
 
 
-def _retry(patience_seconds: float) -> "Retry":
+def patient_retry(patience_seconds: float = PATIENCE_SECONDS) -> "Retry":
     """Repeat, after longer and longer pauses, what was answered by 408, 429 or 5xx, or broke off."""
     from google.cloud.storage.retry import DEFAULT_RETRY
 
     return DEFAULT_RETRY.with_timeout(patience_seconds)
 
 
-def _shared_client() -> "Client":
+def shared_client() -> "Client":
     global _client
     with _lock:
         if _client is None:

@@ -7,6 +7,7 @@ from mmeg_model.labels import LABELS_BY_TASK
 from mmeg_model.media.probe import VideoInfo
 from mmeg_model.media.source import VideoRef
 from pipelines.outcomes import RunConstants
+from pipelines.output_folder import LocalFolder
 from pipelines.publish import publish
 from pipelines.table_files import file_name
 from pipelines.tables import Annotation, Failure, VideoPart, encode_annotations
@@ -56,5 +57,5 @@ def publish_slice(
 ) -> str:
     """Publish one shard of a slice; gives back its stem."""
     stem = f"run={run_id}/{file_name(slice_index=slice_index, shard=0, num_shards=1)}"
-    publish(parts, output=output, stem=stem, constants=constants(run_id))
+    publish(parts, output=LocalFolder(output), stem=stem, constants=constants(run_id))
     return stem

@@ -14,11 +14,12 @@ from mmeg_model.media.source import VideoRef
 from pipelines.cli import main
 from pipelines.compact import compact
 from pipelines.completed import read_completed
+from pipelines.output_folder import LocalFolder
 from pipelines.table_files import own_files
 
 
 def stems(output: Path) -> list[str]:
-    return [stem for stem, _ in own_files(output, "videos")]
+    return list(own_files(LocalFolder(output), "videos"))
 
 
 def contents(output: Path) -> dict[str, list[str]]:
@@ -49,8 +50,8 @@ def test_small_files_become_one_and_no_row_changes(
 
 def test_a_run_goes_on_behind_it(tmp_path: Path) -> None:
     published(tmp_path, num_slices=2)
-    compact(tmp_path)
-    completed = read_completed(tmp_path, constants("later"))
+    compact(LocalFolder(tmp_path))
+    completed = read_completed(LocalFolder(tmp_path), constants("later"))
     assert completed.videos.status(VideoRef("/1-0.mp4", "1")) == "failed"
     assert completed.superseded == {}
 
@@ -61,7 +62,7 @@ def test_files_stay_under_the_target(tmp_path: Path) -> None:
         sum(path.stat().st_size for path in tmp_path.rglob(f"{stem.split('/')[1]}.parquet"))
         for stem in stems(tmp_path)
     ]
-    assert compact(tmp_path, target_bytes=sum(sizes[:2])) == (6, 3)
+    assert compact(LocalFolder(tmp_path), target_bytes=sum(sizes[:2])) == (6, 3)
     assert_promises(tmp_path, num_inputs=18)
 
 
@@ -69,7 +70,7 @@ def test_older_versions_are_dropped(tmp_path: Path) -> None:
     old, new = VideoRef("/a.mp4", "1"), VideoRef("/a.mp4", "2")
     publish_slice(tmp_path, [ok(old)], run_id="run-1")
     publish_slice(tmp_path, [ok(new)], run_id="run-2")
-    compact(tmp_path)
+    compact(LocalFolder(tmp_path))
     assert [row["video_version"] for row in read(tmp_path, "annotations")] == ["2", "2"]
     assert_promises(tmp_path, num_inputs=1)
 
@@ -77,7 +78,7 @@ def test_older_versions_are_dropped(tmp_path: Path) -> None:
 def test_row_groups_are_filled_and_sorted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.compact.ROWS_PER_GROUP", 8)
     published(tmp_path, num_slices=6)  # 4 annotations each
-    compact(tmp_path)
+    compact(LocalFolder(tmp_path))
     (path,) = (tmp_path / "annotations").rglob("*.parquet")
     with pq.ParquetFile(path) as file:
         groups = [file.read_row_group(i).to_pylist() for i in range(file.num_row_groups)]
@@ -95,7 +96,7 @@ def test_whatever_is_merged_each_video_stands_once(
     output = tmp_path_factory.mktemp("out")
     for index, number in enumerate(numbers):  # a number that comes again is annotated again
         publish_slice(output, [ok(VideoRef(f"/{number}.mp4", "1"))], run_id=f"run-{index:03d}")
-    compact(output, target_bytes=target_bytes)
+    compact(LocalFolder(output), target_bytes=target_bytes)
     assert_promises(output, num_inputs=len(set(numbers)))
     newest = {f"/{number}.mp4": f"run-{index:03d}" for index, number in enumerate(numbers)}
     assert {row["video_uri"]: row["run_id"] for row in read(output, "videos")} == newest

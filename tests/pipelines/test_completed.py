@@ -10,6 +10,7 @@ from makers.published import constants, failed, ok, publish_slice
 
 from mmeg_model.media.source import VideoRef
 from pipelines.completed import RefusedError, Retake, newest_run, read_completed
+from pipelines.output_folder import LocalFolder
 
 CONSTANTS = constants("run-2")
 
@@ -20,7 +21,7 @@ def published(output: Path, *videos: VideoRef) -> str:
 
 def test_what_is_done_is_known_by_name_and_version(tmp_path: Path) -> None:
     published(tmp_path, VideoRef("/a.mp4", "1"), VideoRef("/nobody.mp4"))
-    completed = read_completed(tmp_path, CONSTANTS)
+    completed = read_completed(LocalFolder(tmp_path), CONSTANTS)
     assert completed.videos.status(VideoRef("/a.mp4", "1")) == "failed"
     assert completed.videos.status(VideoRef("/b.mp4", "1")) is None
     assert not completed.videos.is_other_version(VideoRef("/a.mp4", "1"))
@@ -30,15 +31,15 @@ def test_what_is_done_is_known_by_name_and_version(tmp_path: Path) -> None:
 
 
 def test_an_output_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
-    assert len(read_completed(tmp_path / "none", CONSTANTS).videos) == 0
-    assert newest_run(tmp_path / "none") == ""
+    assert len(read_completed(LocalFolder(tmp_path / "none"), CONSTANTS).videos) == 0
+    assert newest_run(LocalFolder(tmp_path / "none")) == ""
 
 
 def test_other_settings_are_refused_with_the_difference(tmp_path: Path) -> None:
     published(tmp_path, VideoRef("/a.mp4", "1"))
     other = dataclasses.replace(CONSTANTS, settings_json='{"tasks": ["emotion"], "window_ms": 3000}')
     with pytest.raises(RefusedError, match=r"other settings \(window_ms: 6000 there, 3000 now\)"):
-        read_completed(tmp_path, other)
+        read_completed(LocalFolder(tmp_path), other)
 
 
 def test_another_model_is_refused_by_name(tmp_path: Path) -> None:
@@ -47,7 +48,7 @@ def test_another_model_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(
         RefusedError, match=r"results of the model a-model \(m+…\), and this run would use b-model"
     ):
-        read_completed(tmp_path, other)
+        read_completed(LocalFolder(tmp_path), other)
 
 
 def test_what_cannot_be_listed_is_not_taken_for_empty(
@@ -63,10 +64,10 @@ def test_what_cannot_be_listed_is_not_taken_for_empty(
         return listdir(path)
 
     monkeypatch.setattr(
-        "pipelines.table_files.os.listdir", denied
+        "pipelines.output_folder.os.listdir", denied
     )  # the tests may run as root, whom nothing is denied
     with pytest.raises(RefusedError, match="Permission denied"):
-        read_completed(tmp_path, CONSTANTS)
+        read_completed(LocalFolder(tmp_path), CONSTANTS)
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -78,21 +79,21 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, content: bytes) -> No
     with pytest.raises(
         RefusedError, match=rf"{path.name} is damaged .* remove it and the files of the same name"
     ):
-        read_completed(tmp_path, CONSTANTS)
+        read_completed(LocalFolder(tmp_path), CONSTANTS)
 
 
 def test_the_newest_run_holds_and_tells_which_rows_are_superseded(tmp_path: Path) -> None:
     a, b = VideoRef("/a.mp4", "1"), VideoRef("/b.mp4", "1")
     old = publish_slice(tmp_path, [failed(a), ok(b)], run_id="run-1")
     new = publish_slice(tmp_path, [ok(VideoRef("/a.mp4", "2"))], run_id="run-2")
-    completed = read_completed(tmp_path)
+    completed = read_completed(LocalFolder(tmp_path))
     assert completed.videos.status(a) == "ok"
     assert completed.videos.is_other_version(a)
     assert completed.superseded == {old: {a.key}}
     assert completed.superseded_by([a.name_key, VideoRef("/c.mp4").name_key]) == {
         new: {VideoRef("/a.mp4", "2").key}
     }
-    assert newest_run(tmp_path) == "run-2"
+    assert newest_run(LocalFolder(tmp_path)) == "run-2"
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_the_newest_run_holds_and_tells_which_rows_are_superseded(tmp_path: Path
 def test_what_is_taken_again(tmp_path: Path, retake: Retake, to_do: set[str]) -> None:
     old = {name: VideoRef(f"/{name}.mp4", "1") for name in ("good", "bad", "changed", "bad-and-changed")}
     publish_slice(tmp_path, [failed(video) if "bad" in name else ok(video) for name, video in old.items()])
-    done = read_completed(tmp_path, retake=retake).videos
+    done = read_completed(LocalFolder(tmp_path), retake=retake).videos
     now = [VideoRef(v.location, "2" if "changed" in name else "1") for name, v in old.items()]
     assert {video.location for video in now if done.status(video) is None} == to_do
 
@@ -116,11 +117,11 @@ def test_members_of_a_shard_are_known_by_themselves(tmp_path: Path) -> None:
     members = [VideoRef("/s.tar", "1", f"{i}.mp4") for i in range(5)]
     others = [VideoRef("/t.tar", "1", "0.mp4"), VideoRef("/s.tar", "1")]
     publish_slice(tmp_path, [ok(video) for video in members + others])
-    done = read_completed(tmp_path).members_done("/s.tar")
+    done = read_completed(LocalFolder(tmp_path)).members_done("/s.tar")
     assert len(done) == 5
     assert [done.status(video) for video in members] == ["ok"] * 5
     assert [done.status(video) for video in others] == [None, None]
-    assert len(read_completed(tmp_path).members_done("/u.tar")) == 0
+    assert len(read_completed(LocalFolder(tmp_path)).members_done("/u.tar")) == 0
 
 
 @settings(max_examples=30, deadline=None)
@@ -133,7 +134,7 @@ def test_every_video_is_found_and_no_other(
     random.shuffle(videos)
     done, other = videos[: len(videos) // 2], videos[len(videos) // 2 :]
     publish_slice(output, [ok(video) for video in done])
-    completed = read_completed(output).videos
+    completed = read_completed(LocalFolder(output)).videos
     assert [completed.status(video) for video in done] == ["ok"] * len(done)
     assert [completed.status(video) for video in other] == [None] * len(other)
     assert not any(map(completed.is_other_version, done))
@@ -143,6 +144,6 @@ def test_keys_that_end_in_zeros_are_whole(tmp_path: Path) -> None:
     # numpy leaves zeros at the end of fixed bytes out.
     video = next(v for i in range(10**6) if (v := VideoRef(f"/{i}.mp4", "1")).name_key[-1] == 0)
     stem = publish_slice(tmp_path, [ok(video)])
-    completed = read_completed(tmp_path)
+    completed = read_completed(LocalFolder(tmp_path))
     assert completed.videos.status(video) == "ok"
     assert completed.superseded_by([video.name_key]) == {stem: {video.key}}

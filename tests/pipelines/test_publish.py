@@ -7,8 +7,10 @@ import pytest
 
 from mmeg_model.media.probe import VideoInfo
 from mmeg_model.media.source import VideoRef
+from pipelines import output_folder
 from pipelines import publish as publish_module
 from pipelines.outcomes import RunConstants
+from pipelines.output_folder import LocalFolder
 from pipelines.publish import publish, shard_of
 from pipelines.tables import SCHEMAS, TABLES, Annotation, Failure, VideoPart, encode_annotations
 
@@ -53,7 +55,7 @@ PLAN = VideoPart(VIDEO, info=INFO, planned_clips=3)
 
 
 def published(output: Path, parts: list[VideoPart]) -> dict[str, list[dict[str, Any]]]:
-    publish(parts, output=output, stem="run=run-1/slice-000000", constants=CONSTANTS)
+    publish(parts, output=LocalFolder(output), stem="run=run-1/slice-000000", constants=CONSTANTS)
     return {
         table: pq.read_table(output / table / "run=run-1" / "slice-000000.parquet").to_pylist()
         for table in TABLES
@@ -189,19 +191,19 @@ def test_a_failure_while_writing_leaves_no_file(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left on device"):
-        publish(parts(), output=tmp_path, stem="run=run-1/x", constants=CONSTANTS)
+        publish(parts(), output=LocalFolder(tmp_path), stem="run=run-1/x", constants=CONSTANTS)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_videos_come_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
-    replace = publish_module.os.replace
+    replace = output_folder.os.replace
 
     def recording(source: Path, target: Path) -> None:
         order.append(target.parts[-3])
         replace(source, target)
 
-    monkeypatch.setattr(publish_module.os, "replace", recording)
+    monkeypatch.setattr(output_folder.os, "replace", recording)
     published(tmp_path, [PLAN, annotations(0, 3)])
     assert order == ["annotations", "errors", "videos"]
 

@@ -10,14 +10,15 @@ from makers.tables import read
 
 from mmeg_model.media.source import VideoRef
 from pipelines.completed import read_completed
+from pipelines.output_folder import TEMPORARY, LocalFolder, OutputFolder, beside
 from pipelines.rewriting import finish_rewrites, remove_orphans, remove_superseded
-from pipelines.table_files import REWRITTEN, TEMPORARY, beside, table_file
+from pipelines.table_files import REWRITTEN, table_file
 
 A, B, C = (VideoRef(f"/{name}.mp4", "1") for name in "abc")
 MEMBER = VideoRef("/s.tar", "1", "a.mp4")
 
 
-def start(output: Path) -> None:
+def start(output: OutputFolder) -> None:
     """What every start does."""
     completed = read_completed(output)
     finish_rewrites(output)
@@ -42,7 +43,7 @@ def files(output: Path) -> list[Path]:
 def test_superseded_rows_leave_all_three_tables_and_others_stay(tmp_path: Path) -> None:
     publish_slice(tmp_path, [failed(A), ok(B), ok(MEMBER), failed(None)], run_id="run-1")
     publish_slice(tmp_path, [ok(A), failed(VideoRef("/s.tar", "1", "b.mp4"))], run_id="run-2")
-    start(tmp_path)
+    start(LocalFolder(tmp_path))
     assert names(tmp_path) == {
         "videos": [("/a.mp4", "run-2"), ("/b.mp4", "run-1"), ("/s.tara.mp4", "run-1"), ("/s.tarb.mp4", "run-2")],
         "errors": [("/s.tarb.mp4", "run-2"), ("None", "run-1")],
@@ -55,15 +56,17 @@ def test_superseded_rows_leave_all_three_tables_and_others_stay(tmp_path: Path) 
 def test_a_file_of_which_nothing_is_left_is_removed(tmp_path: Path) -> None:
     old = publish_slice(tmp_path, [failed(A)], run_id="run-1")
     publish_slice(tmp_path, [ok(A)], run_id="run-2")
-    start(tmp_path)
-    assert not any(table_file(tmp_path, table, old).exists() for table in ("videos", "errors", "annotations"))
+    start(LocalFolder(tmp_path))
+    assert not any(
+        (tmp_path / table_file(table, old)).exists() for table in ("videos", "errors", "annotations")
+    )
     assert_promises(tmp_path, num_inputs=1)
 
 
 def test_a_failure_of_no_video_is_not_lost_with_the_videos(tmp_path: Path) -> None:
     publish_slice(tmp_path, [failed(A), failed(None)], run_id="run-1")
     publish_slice(tmp_path, [ok(A)], run_id="run-2")
-    start(tmp_path)
+    start(LocalFolder(tmp_path))
     assert names(tmp_path)["errors"] == [("None", "run-1")]
     assert_promises(tmp_path, num_inputs=1)
 
@@ -76,9 +79,9 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pyte
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pipelines.table_files.os.fsync", full)
+    monkeypatch.setattr("pipelines.output_folder.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        remove_superseded(tmp_path, read_completed(tmp_path).superseded)
+        remove_superseded(LocalFolder(tmp_path), read_completed(LocalFolder(tmp_path)).superseded)
     assert {path: path.read_bytes() for path in files(tmp_path)} == before
 
 
@@ -86,12 +89,12 @@ def test_orphans_are_removed_and_committed_files_stay(tmp_path: Path) -> None:
     publish_slice(tmp_path, [ok(A)], run_id="run-1")
     kept = files(tmp_path)
     orphan = publish_slice(tmp_path, [ok(B)], run_id="run-0")
-    table_file(tmp_path, "videos", orphan).unlink()
-    half = beside(table_file(tmp_path, "annotations", orphan), TEMPORARY)
+    (tmp_path / table_file("videos", orphan)).unlink()
+    half = tmp_path / beside(table_file("annotations", orphan), TEMPORARY)
     half.write_bytes(b"half")
     mine = half.with_name("mine.parquet")
     mine.write_bytes(b"of somebody else")
-    assert remove_orphans(tmp_path) == 3
+    assert remove_orphans(LocalFolder(tmp_path)) == 3
     assert files(tmp_path) == sorted([*kept, mine])
 
 
@@ -104,9 +107,9 @@ def test_what_cannot_be_listed_is_not_taken_for_empty(
     def denied(path: Path) -> list[str]:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("pipelines.table_files.os.listdir", denied)
+    monkeypatch.setattr("pipelines.output_folder.os.listdir", denied)
     with pytest.raises(PermissionError, match="Permission denied"):
-        remove_orphans(tmp_path)
+        remove_orphans(LocalFolder(tmp_path))
     monkeypatch.undo()
     assert files(tmp_path) == before
 
@@ -118,6 +121,7 @@ from pathlib import Path
 
 from pipelines.compact import compact
 from pipelines.completed import read_completed
+from pipelines.output_folder import LocalFolder
 from pipelines.rewriting import finish_rewrites, remove_orphans, remove_superseded
 
 whole, killed, what = sys.argv[1:]
@@ -133,8 +137,8 @@ def dying(step):
     return f
 
 for steps_left in count():
-    output = Path(killed, str(steps_left))
-    shutil.copytree(whole, output)
+    shutil.copytree(whole, Path(killed, str(steps_left)))
+    output = LocalFolder(Path(killed, str(steps_left)))
     child = os.fork()
     if not child:
         os.replace, os.unlink, os.fsync = map(dying, (os.replace, os.unlink, os.fsync))
@@ -161,15 +165,15 @@ def test_killed_at_any_step_every_video_stands_once(tmp_path: Path, what: str) -
     publish_slice(whole, [ok(A), ok(MEMBER)], run_id="run-2")
     publish_slice(whole, [ok(C)], run_id="run-3")
     shutil.copytree(whole, expected)
-    start(expected)
+    start(LocalFolder(expected))
     command = [sys.executable, "-c", KILLED_AT_EACH_STEP, str(whole), str(killed), what]
     subprocess.run(command, timeout=200, check=True)
     outputs = list(killed.iterdir())
     assert len(outputs) > 10
     for output in outputs:
-        statuses = read_completed(output).videos
+        statuses = read_completed(LocalFolder(output)).videos
         assert [statuses.status(video) for video in (A, B, C, MEMBER)] == ["ok"] * 4
-        start(output)
+        start(LocalFolder(output))
         assert names(output) == names(expected)
         assert_promises(output, num_inputs=4)
         assert not [path for path in files(output) if path.name.endswith((TEMPORARY, REWRITTEN))]

@@ -13,6 +13,7 @@ from makers.published import constants, ok
 
 from mmeg_model.media.source import VideoRef
 from pipelines import publish as publish_module
+from pipelines.output_folder import LocalFolder
 from pipelines.publish import publish
 from pipelines.table_files import file_name
 from pipelines.tables import TABLES, VideoPart
@@ -34,7 +35,12 @@ def published(output: Path, days: int, *, monkeypatch: pytest.MonkeyPatch, num_v
         monkeypatch.setattr(publish_module, "datetime", Then)
         stem = f"run=run-{day}/{file_name(slice_index=0, shard=0, num_shards=1)}"
         numbers = range(day * num_videos, (day + 1) * num_videos)
-        publish((ok(video(n)) for n in numbers), output=output, stem=stem, constants=constants(f"run-{day}"))
+        publish(
+            (ok(video(n)) for n in numbers),
+            output=LocalFolder(output),
+            stem=stem,
+            constants=constants(f"run-{day}"),
+        )
 
 
 def row_groups(output: Path, condition: str) -> tuple[int, int, int]:
@@ -88,7 +94,12 @@ def test_publishing_needs_no_more_memory_for_a_larger_shard(
     peaks = []
     for num_videos in (500, 1000, 5000):
         tracemalloc.start()
-        publish(parts(num_videos), output=tmp_path, stem=f"run=x/{num_videos}", constants=constants("x"))
+        publish(
+            parts(num_videos),
+            output=LocalFolder(tmp_path),
+            stem=f"run=x/{num_videos}",
+            constants=constants("x"),
+        )
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] < 1.1 * peaks[1]

@@ -175,7 +175,7 @@ def test_all_threads_share_one_client(video):
     def get():
         barrier.wait()
         look_up(URI, stage="find")
-        clients.append(objects._shared_client())
+        clients.append(objects.shared_client())
 
     threads = [threading.Thread(target=get) for _ in range(8)]
     for thread in threads:

@@ -1,0 +1,113 @@
+"""The folder of the tables as a prefix of a bucket in Google Cloud Storage: objects appear whole by themselves."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, BinaryIO
+
+from mmeg_model.media import objects
+from mmeg_model.media.errors import MediaError
+from pipelines.output_lock import ObjectLock
+from pipelines.storage_errors import storage_errors
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob
+
+
+class ObjectFolder:
+    """`gs://bucket/prefix`, whose bucket is there. What is read or written lies in an unnamed local file meanwhile."""
+
+    def __init__(self, uri: str) -> None:
+        """Ask for nothing.
+
+        Raises:
+            ValueError: if it is no bucket and prefix.
+        """
+        self.uri = uri.rstrip("/")
+        try:
+            objects.check_uri(self.uri, "find")
+        except MediaError as error:
+            raise ValueError(f"--output {error.message}") from error
+        self._bucket, self._prefix = objects.split_uri(self.uri)
+        self._lock: ObjectLock | None = None
+
+    def files(self, table: str) -> dict[str, int]:
+        start = f"{self._prefix}/" if self._prefix else ""
+        with storage_errors(self.uri, "listed"):
+            blobs = objects.shared_client().list_blobs(
+                self._bucket,
+                prefix=f"{start}{table}/run=",
+                fields="items(name,size),nextPageToken",
+                timeout=objects.TIMEOUT_SECONDS,
+                retry=objects.patient_retry(),
+            )
+            sizes = {blob.name.removeprefix(start): int(blob.size) for blob in blobs}
+        # By runs, as folders are sorted, where a slash comes first: `run=1` before `run=1~`.
+        return {
+            name: sizes[name] for name in sorted(sizes, key=lambda n: n.split("/")) if name.count("/") == 2
+        }
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        with tempfile.TemporaryFile() as file:
+            with storage_errors(self._uri_of(name), "read"):
+                self._blob(name).download_to_file(
+                    file, timeout=objects.TIMEOUT_SECONDS, retry=objects.patient_retry()
+                )
+            file.seek(0)
+            yield file
+
+    @contextlib.contextmanager
+    def writing(self, names: Sequence[str]) -> Iterator[list[BinaryIO]]:
+        with contextlib.ExitStack() as stack:
+            files: list[BinaryIO] = [stack.enter_context(tempfile.TemporaryFile()) for _ in names]
+            yield files
+            for file, name in zip(files, names, strict=True):
+                self._check_lock()
+                with storage_errors(self._uri_of(name), "written"):
+                    self._blob(name).upload_from_file(
+                        file, rewind=True, timeout=objects.TIMEOUT_SECONDS, retry=objects.patient_retry()
+                    )
+
+    def move(self, name: str, new_name: str) -> None:
+        self._check_lock()
+        with storage_errors(self._uri_of(name), "moved"):
+            source, target = self._blob(name), self._blob(new_name)
+            token, *_ = target.rewrite(source, retry=objects.patient_retry())
+            while token is not None:  # a large one is copied in several requests
+                token, *_ = target.rewrite(source, token=token, retry=objects.patient_retry())
+        self.remove(name)
+
+    def remove(self, name: str) -> None:
+        from google.api_core.exceptions import NotFound
+
+        self._check_lock()
+        with storage_errors(self._uri_of(name), "removed"), contextlib.suppress(NotFound):
+            self._blob(name).delete(timeout=objects.TIMEOUT_SECONDS, retry=objects.patient_retry())
+
+    def check_writable(self, tables: Sequence[str]) -> None:
+        """Nothing more: whoever has got the lock could write and remove an object."""
+
+    @contextlib.contextmanager
+    def locked(self, *, by: str) -> Iterator[None]:
+        with ObjectLock.of(self._bucket, self._prefix).held(by=by) as self._lock:
+            try:
+                yield
+            finally:
+                self._lock = None
+
+    def check_not_held_by_others(self, by: str) -> None:
+        now = ObjectLock.of(self._bucket, self._prefix).holder()
+        if now is not None and now.by != by:
+            raise OSError(f"{self.uri}: another run has taken over from {by}: {now}")
+
+    def _check_lock(self) -> None:
+        if self._lock is not None:
+            self._lock.check()
+
+    def _uri_of(self, name: str) -> str:
+        return f"{self.uri}/{name}"
+
+    def _blob(self, name: str) -> "Blob":
+        path = f"{self._prefix}/{name}" if self._prefix else name
+        return objects.shared_client().bucket(self._bucket).blob(path)
