@@ -152,11 +152,11 @@ def measure(num_videos: int, slice_videos: int) -> None:
             assert summary.num_clips == CLIPS_PER_VIDEO * num_videos, summary
 
             def resume() -> int:
-                completed = read_completed(output, run.constants)
+                completed = read_completed(run.output, run.constants)
                 return sum(1 for _ in still_to_do(found, completed, RunSummary(), limit=None))
 
             assert stages.measure("resume", resume) == 0
-            stages.measure("compact", lambda: compact(output))
+            stages.measure("compact", lambda: compact(run.output))
 
 
 def measured(num_videos: int, slice_videos: int) -> dict[str, tuple[float, float]]:
