@@ -36,11 +36,7 @@ class CardFacts:
     """Of the cross-validation: each speaker judged by a network that was not trained on them."""
     joint: Sequence[JointFigures]
     """Of the same, over both tasks."""
-    validation_speakers: Sequence[str]
-    """Of the network that ships."""
     temperatures: Mapping[str, float]
-    """Of the network that ships."""
-    epoch: int
     """Of the network that ships."""
 
     @property
@@ -192,13 +188,14 @@ def _recipe(facts: CardFacts) -> str:
         if facts.num_stills
         else ""
     )
-    held_out = " and on pictures that were kept apart as well" if facts.num_stills else ""
+    if facts.num_stills and facts.config.faces_from_stills:
+        stills += " What looks at faces learned from them alone; the layer that speaks for it from recordings as well."
     return (
         f"{choices}\n\nSounds are changed in speed, level, timbre and noise, pictures in side, framing and light."
-        f"{stills} The network that ships is that of epoch {facts.epoch}, the one with the lowest unweighted sum of the "
-        f"tasks' losses (each the mean over corpora and sets of modalities) on {len(facts.validation_speakers)} speakers "
-        f"that it was not trained on ({', '.join(facts.validation_speakers)}){held_out}; on the recordings of the same "
-        f"speakers its probabilities were calibrated (temperatures: {temperatures})."
+        f"{stills} The network that ships was trained on all speakers, for a number of epochs that was fixed before: "
+        "nobody was left to decide when to stop. Its probabilities are at temperatures that were fitted on what the "
+        "networks of the cross-validation said of recordings of the speakers whom they had not met "
+        f"({temperatures})."
     )
 
 
@@ -206,9 +203,9 @@ def _how_known(facts: CardFacts) -> str:
     return (
         f"The figures are of the *recipe*: a {facts.num_folds}-fold cross-validation over speakers. Each speaker was "
         f"judged by one of {facts.num_folds} networks, trained as the one that ships, but without that speaker: not by "
-        "sound, not by picture, not in another corpus; who decided when to stop and how to calibrate were other "
-        "speakers of its training side. The network that ships was trained once more, on the speakers of all folds "
-        "but those named above; it has no test figure of its own. Every utterance was given whole, as one clip. "
+        "sound, not by picture, not in another corpus. All were trained for the same number of epochs, and each is at "
+        "temperatures that were fitted on the speakers of the other folds. The network that ships was trained once "
+        "more, on the speakers of all folds; it has no test figure of its own. Every utterance was given whole, as one clip. "
         "UAR: unweighted average recall, the mean of the labels' recalls, over all clips of a row; in brackets the "
         "95 % interval of a figure by a bootstrap that resamples speakers. Chance is the UAR of guessing; *constant* "
         "is who always answers the same, knowing how often which label occurs in that row: the most frequent label "

@@ -36,6 +36,9 @@ class TrainingConfig:
     """Drawn with replacement, see `mmeg_model.training.sampling`; rounded up to whole batches."""
     still_share: float = 0.9
     """Of the steps are of single pictures, if there are corpora of such beside recordings."""
+    faces_from_stills: bool = False
+    """What looks at faces learns from single pictures alone, if there are corpora of such: of few people in
+    recordings it would learn who they are. What is made of its features learns from all."""
     batch_size: int = 32
     """Of all processes together."""
     learning_rate: float = 3e-3
@@ -76,6 +79,10 @@ class TrainingConfig:
         if self.backbone_weights and self.preset != "paper":
             raise ValueError(
                 f"backbone_weights are of the preset 'paper', not of {self.preset!r}: take them out"
+            )
+        if self.faces_from_stills and self.preset != "compact":
+            raise ValueError(
+                f"faces_from_stills is of the preset 'compact', not of {self.preset!r}: take it out"
             )
         if self.mixed_precision not in PRECISIONS:
             raise ValueError(unknown("mixed_precision", self.mixed_precision, PRECISIONS))

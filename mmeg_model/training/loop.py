@@ -37,13 +37,13 @@ class Trained:
     """What a training ends with."""
 
     network: nn.Module
-    """Of the epoch with the lowest validation loss, in evaluation mode, on the CPU."""
+    """Of the epoch with the lowest validation loss, of the last one without validation; in evaluation mode, on the CPU."""
     temperatures: dict[str, float]
-    """Per task, fitted on the validation speakers' recordings."""
+    """Per task, fitted on the validation speakers' recordings; 1 without."""
     epoch: int
     """That epoch, from 1."""
     validation_losses: dict[str, float]
-    """Per task, before calibration, in nats."""
+    """Per task, before calibration, in nats; empty without validation."""
     weights: dict[str, float]
     """Of the joint loss, per task, behind that epoch; its mean where each step has weights of its own."""
 
@@ -84,7 +84,8 @@ def train(
 
     Args:
         config: every choice.
-        split: its `held_out` side decides when to stop, which epoch is kept, and the temperatures; nothing else.
+        split: its `held_out` side decides when to stop, which epoch is kept, and the temperatures; nothing else. If
+            nobody is on it, all epochs are trained and the last one is kept.
         folder: gets a checkpoint behind each epoch, a line of JSON per epoch, and the files of tensorboard. On
             the CPU a training that was killed and started again ends with the same weights, bit for bit.
         cache: of decoded clips, see `load_clip`.
@@ -177,6 +178,8 @@ def train(
             # averaged over processes, hence the number of those.
             num_in_all = accelerator.reduce(num_labelled, "sum")
             factors = accelerator.num_processes * num_labelled / num_in_all.clamp(min=1)
+            if isinstance(network, CompactNetwork):
+                network.video.face_network.requires_grad_(batch.teaches_faces)
             optimizer.zero_grad()
             with out_of_memory_explained(config):
                 loss, losses = prepared(batch, factors, num_in_all > 0)
@@ -200,7 +203,8 @@ def train(
 
         validation = predict(average.module, held_out, cache=cache)
         # All processes validate, and the first one's word holds: not even a last bit may part them.
-        (validation_losses,) = broadcast_object_list([_balanced_losses(validation)])
+        losses_of_held_out = _balanced_losses(validation) if held_out else {}
+        (validation_losses,) = broadcast_object_list([losses_of_held_out])
         progress.end_epoch(
             average.module,
             train=_by_task(train_losses),
@@ -215,7 +219,7 @@ def train(
 
     load_weights(network, progress.best["network"], folder / CHECKPOINT)
     validation = predict(network, held_out, cache=cache)
-    temperatures = {task: fit_temperature(_of_recordings(of_task)) for task, of_task in validation.items()}
+    temperatures = {task: fit_temperature(of_recordings(of_task)) for task, of_task in validation.items()}
     best = progress.history[progress.best["epoch"] - 1]
     accelerator.end_training()
     return Trained(network.cpu(), temperatures, best["epoch"], best["validation"], best["weights"])
@@ -263,17 +267,16 @@ def _next(loader: Iterator[Batch]) -> Batch:
         raise OSError(str(error).strip().splitlines()[-1].removeprefix("OSError: ")) from error
 
 
-def _of_recordings(predictions: Predictions) -> Predictions:
+def of_recordings(predictions: Predictions) -> Predictions:
     """Without stills, if there are others: a temperature is for clips, and stills would outnumber them."""
     recordings = np.array([not corpus_named(corpus).stills for corpus in predictions.corpora], np.bool_)
     return predictions.where(recordings) if recordings.any() else predictions
 
 
 def _to_device(batch: Batch, device: torch.device) -> Batch:
-    clips, labels = batch
-    return Batch(
-        tuple(array.to(device, non_blocking=True) for array in clips),
-        {task: of_task.to(device, non_blocking=True) for task, of_task in labels.items()},
+    return batch._replace(
+        clips=tuple(array.to(device, non_blocking=True) for array in batch.clips),
+        labels={task: of_task.to(device, non_blocking=True) for task, of_task in batch.labels.items()},
     )
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from mmeg_model.corpora import CORPORA, corpus_named, read_corpora
+from mmeg_model.corpora import CORPORA, read_corpora
 from mmeg_model.corpora.decoded import default_cache
-from mmeg_model.corpora.utterance import Utterance
+from mmeg_model.evaluation.calibration import fit_temperature
 from mmeg_model.evaluation.joint_report import report_joint
 from mmeg_model.evaluation.predictions import Predictions, join, predict
 from mmeg_model.evaluation.report import as_table, report
@@ -22,7 +22,7 @@ from mmeg_model.labels import LABELS_BY_TASK
 from mmeg_model.splits import Split, speaker_folds
 from mmeg_model.training.card import CardFacts, card, license_text
 from mmeg_model.training.config import TrainingConfig
-from mmeg_model.training.loop import Trained, train
+from mmeg_model.training.loop import Trained, of_recordings, train
 from mmeg_model.training.run import save_bundle
 
 NAME = "mmeg-compact"
@@ -30,6 +30,8 @@ RECIPE = TrainingConfig(
     num_epochs=7,
     clips_per_epoch=15_872,
     still_share=0.87,
+    faces_from_stills=True,
+    modality_dropout=0.4,
     learning_rate=2e-3,
     average_decay=0.998,
 )
@@ -51,12 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--cache", type=Path, default=default_cache(), help="for decoded clips")
     parser.add_argument("--folds", type=int, default=4, help="of the cross-validation over speakers")
-    parser.add_argument(
-        "--validation-folds",
-        type=int,
-        default=9,
-        help="one in so many training-side speakers decides when to stop and how to calibrate",
-    )
     parser.add_argument("--epochs", type=int, default=RECIPE.num_epochs)
     parser.add_argument("--clips-per-epoch", type=int, default=RECIPE.clips_per_epoch)
     parser.add_argument(
@@ -71,27 +67,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{len(reading.utterances)} utterances; left out: {dict(reading.excluded) or 'none'}", file=sys.stderr
     )
     folds = speaker_folds(reading.utterances, given.folds, seed=config.seed)
-    candidates = speaker_folds(reading.utterances, given.validation_folds, seed=config.seed + 1)
-    # Someone of as many corpora as can be: who decides should have pictures and sounds in all their kinds.
-    shipped_split = max(candidates, key=lambda split: len({u.corpus for u in split.test}))
+    shipped_split = Split(reading.utterances, ())
     # Each training has a process and a thread of its own: networks as small as these gain little from more.
     with ProcessPoolExecutor(given.jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         tests = [
-            pool.submit(
-                _test_fold,
-                config,
-                speaker_folds(fold.train, given.validation_folds, seed=config.seed)[0],
-                fold.test,
-                given.folder / f"fold-{number}",
-                given.cache,
-            )
+            pool.submit(_test_fold, config, fold, given.folder / f"fold-{number}", given.cache)
             for number, fold in enumerate(folds)
         ]
         trained = pool.submit(
             train, config, shipped_split, folder=given.folder / "shipped", cache=given.cache
         ).result()
         of_folds = [test.result() for test in tests]
-    predictions = {task: join([of_fold[task] for of_fold in of_folds]) for task in LABELS_BY_TASK}
+    predictions = {
+        task: join(cross_calibrated([of_fold[task] for of_fold in of_folds])) for task in LABELS_BY_TASK
+    }
+    temperatures = {
+        task: fit_temperature(of_recordings(join([of_fold[task] for of_fold in of_folds])))
+        for task in LABELS_BY_TASK
+    }
+    trained = replace(trained, temperatures=temperatures)
 
     facts = CardFacts(
         name=NAME,
@@ -102,28 +96,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         num_folds=len(folds),
         figures=report(predictions),
         joint=report_joint(predictions, None),
-        validation_speakers=sorted(
-            {u.speaker for u in shipped_split.test if not corpus_named(u.corpus).stills}
-        ),
         temperatures=trained.temperatures,
-        epoch=trained.epoch,
     )
     _write_bundle(given.output, trained, shipped_split, facts)
     print(as_table(facts.figures))
     return 0
 
 
-def _test_fold(
-    config: TrainingConfig, validation: Split, tested: Sequence[Utterance], folder: Path, cache: Path
-) -> dict[str, Predictions]:
-    """Train without the speakers of a fold, and predict them; calibrated on yet others."""
-    for side in (validation.train, validation.test):
-        Split(side, tuple(tested))  # refuses a leak
-    trained = train(config, validation, folder=folder, cache=cache)
-    return {
-        task: replace(of_task, logits=of_task.logits / trained.temperatures[task])
-        for task, of_task in predict(trained.network, tested, cache=cache).items()
-    }
+def _test_fold(config: TrainingConfig, fold: Split, folder: Path, cache: Path) -> dict[str, Predictions]:
+    """Train without the speakers of a fold, and predict them."""
+    trained = train(config, Split(fold.train, ()), folder=folder, cache=cache)
+    return predict(trained.network, fold.test, cache=cache)
+
+
+def cross_calibrated(of_folds: Sequence[Predictions]) -> list[Predictions]:
+    """Of one task, those of each fold at the temperature that is fitted on those of all others."""
+    calibrated = []
+    for number, of_fold in enumerate(of_folds):
+        others = join([*of_folds[:number], *of_folds[number + 1 :]])
+        calibrated.append(replace(of_fold, logits=of_fold.logits / fit_temperature(of_recordings(others))))
+    return calibrated
 
 
 def _write_bundle(folder: Path, trained: Trained, split: Split, facts: CardFacts) -> None:

@@ -32,16 +32,18 @@ class Progress:
 
         Args:
             config: of the training.
-            sides: what it is trained and validated on.
+            sides: what it is trained and validated on; on no examples, if on nothing.
             stateful: by name, what has `state_dict` and `load_state_dict`.
         """
         self.identity = {**asdict(config), "examples": _fingerprint(sides)}
         self.config = config
+        self.validates = bool(sides[1])
         self.stateful = stateful
         self.history: list[dict[str, Any]] = []
         """A line of the log per epoch."""
         self.best: dict[str, Any] = {}
-        """Its number, its unweighted loss and the network's weights; empty before the first."""
+        """Its number, its unweighted loss and the network's weights; empty before the first. Without validation the
+        last one, and its loss is 0."""
 
     @property
     def num_epochs(self) -> int:
@@ -66,7 +68,7 @@ class Progress:
             raise FloatingPointError(
                 f"the validation loss of epoch {self.num_epochs} is {by_task['validation']}: try a lower learning rate"
             )
-        if not self.best or loss < self.best["loss"]:
+        if not (self.best and self.validates) or loss < self.best["loss"]:
             weights = {name: weight.detach().cpu().clone() for name, weight in network.state_dict().items()}
             self.best = {"epoch": self.num_epochs, "loss": loss, "network": weights}
 
@@ -109,8 +111,9 @@ class Progress:
         self.history, self.best = state["history"], state["best"]
 
     def __str__(self) -> str:
-        losses = ", ".join(f"{task} {loss:.3f}" for task, loss in self.history[-1]["validation"].items())
-        return f"epoch {self.num_epochs}: validation loss {losses}"
+        kind = "validation" if self.validates else "train"
+        losses = ", ".join(f"{task} {loss:.3f}" for task, loss in self.history[-1][kind].items())
+        return f"epoch {self.num_epochs}: {kind} loss {losses}"
 
 
 def _fingerprint(sides: Sequence[Sequence[Utterance]]) -> str:

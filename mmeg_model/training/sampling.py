@@ -35,6 +35,8 @@ class Batch(NamedTuple):
     """The four arrays of a `ClipBatch`, as the networks take them."""
     labels: dict[str, Tensor]
     """Class numbers per task, (B,), `UNLABELLED` where there is no label."""
+    teaches_faces: bool
+    """Whether what looks at faces learns from it, see `TrainingConfig.faces_from_stills`."""
 
 
 class TrainingBatches(Dataset[Batch]):
@@ -77,7 +79,8 @@ class TrainingBatches(Dataset[Batch]):
             OSError: if ten utterances, drawn one after the other, cannot be decoded.
         """
         share = self.config.still_share if self.recordings and self.stills else float(not self.recordings)
-        if math.floor((step + 1) * share) > math.floor(step * share):  # evenly over the training
+        of_stills = math.floor((step + 1) * share) > math.floor(step * share)  # evenly over the training
+        if of_stills:
             drawn = [self._draw(self.stills, random) for random in self._randoms(step)]
             # All at once, which is faster; those of other processes too, so that theirs are the same.
             placed = place_faces([clip for clip, _ in drawn], np.random.default_rng([self.config.seed, step]))
@@ -87,7 +90,11 @@ class TrainingBatches(Dataset[Batch]):
             randoms = self._randoms(step)[self.process :: self.num_processes]
             drawn = [self._recording(random) for random in randoms]
         clips = to_tensors(pad([clip for clip, _ in drawn]), torch.device("cpu"))
-        return Batch(clips, label_tensors([utterance for _, utterance in drawn]))
+        return Batch(
+            clips,
+            label_tensors([utterance for _, utterance in drawn]),
+            teaches_faces=of_stills or not (self.config.faces_from_stills and self.stills),
+        )
 
     def _randoms(self, step: int) -> list[Random]:
         """Of each example of a step: counted through the whole training."""

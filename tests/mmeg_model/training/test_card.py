@@ -46,9 +46,7 @@ def facts(*utterances: Utterance) -> CardFacts:
         num_folds=6,
         figures=[FIGURES],
         joint=[],
-        validation_speakers=["emodb-03"],
         temperatures={"emotion": 1.234, "gender": 0.9},
-        epoch=9,
     )
 
 
@@ -91,6 +89,16 @@ def test_stills_of_people_nobody_knows():
     assert "still pictures" not in card(facts(CLIP)).split("## What else was tried")[0]
 
 
+@pytest.mark.parametrize("faces_from_stills", [False, True])
+def test_who_taught_what_looks_at_faces(faces_from_stills: bool):
+    still = Utterance(
+        Path("train.parquet"), "fer2013-faces", "fer2013/1", "fer2013-1", "anger", None, part=TablePicture(1)
+    )
+    for examples, said in (((CLIP, still), faces_from_stills), ((CLIP,), False)):
+        told = replace(facts(*examples), config=TrainingConfig(faces_from_stills=faces_from_stills))
+        assert ("What looks at faces learned from them alone" in card(told)) is said
+
+
 def test_figures_of_one_corpus_are_told_apart_in_the_header():
     """The results of a corpus share the first one's name of the task, so the metrics must name theirs."""
     of_gender = replace(FIGURES, task="gender", unweighted_average_recall=0.9)
@@ -115,8 +123,8 @@ def test_figures_stand_next_to_chance():
         "| 1 | 1 | 1 anger | 1 female | free for research |",
         "3 (emodb-speech: emotion L outside the four)",
         "num_epochs: 17",
-        "epoch 9",
-        "(emodb-03)",
+        "was trained on all speakers",
+        "fitted on the speakers of the other folds",
         "emotion 1.23, gender 0.90",
         "6-fold cross-validation over speakers",
         "Of faces it has seen those of 1 people, near",

@@ -38,6 +38,11 @@ def test_outside_the_range(name: str, value: object, message: str):
         TrainingConfig(**{name: value})
 
 
+def test_faces_from_stills_is_of_compact():
+    with pytest.raises(ValueError, match="faces_from_stills is of the preset 'compact', not of 'paper'"):
+        TrainingConfig(preset="paper", faces_from_stills=True)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [

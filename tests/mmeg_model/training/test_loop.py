@@ -15,6 +15,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmeg_model.corpora import read_corpora
+from mmeg_model.corpora.fer2013 import read_pictures
+from mmeg_model.corpora.utterance import Utterance
 from mmeg_model.evaluation.metrics import negative_log_likelihoods
 from mmeg_model.evaluation.predictions import Predictions, predict
 from mmeg_model.splits import Split, speaker_folds
@@ -51,6 +53,19 @@ def trained(
 ) -> tuple[loop.Trained, Path]:
     folder = tmp_path_factory.mktemp("run")
     return train(CONFIG, split, folder=folder, cache=clip_cache), folder
+
+
+@pytest.fixture(scope="module")
+def stills(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
+    """As FER2013 is published: eight pictures of a bright square each, two of each emotion."""
+    folder = tmp_path_factory.mktemp("fer2013")
+    rows = []
+    for number, emotion in enumerate((0, 3, 4, 6) * 2):
+        pixels = np.full((48, 48), 60)
+        pixels[8 : 20 + number, 8:40] = 200
+        rows.append(f"{emotion},{' '.join(map(str, pixels.ravel()))},Training")
+    (folder / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *rows, ""]))
+    return list(read_pictures(folder).utterances)
 
 
 def accuracy(predictions: Predictions, modalities: str) -> float:
@@ -104,6 +119,72 @@ def test_stops_when_nothing_gets_better(
 
     assert result.epoch == 2
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 4
+
+
+def test_without_validation_all_epochs_are_trained_and_the_last_is_kept(
+    split: Split, clip_cache: Path, tmp_path: Path
+):
+    config = TrainingConfig(sizes=TINY, num_epochs=3, clips_per_epoch=8, batch_size=8, patience=1)
+
+    trained = train(config, Split(split.train, ()), folder=tmp_path, cache=clip_cache)
+
+    assert trained.epoch == 3
+    assert trained.temperatures == {"emotion": 1, "gender": 1}
+    assert trained.validation_losses == {}
+    average = load_checkpoint(tmp_path / "checkpoint.pt")["average"]
+    kept = trained.network.state_dict()
+    assert all(torch.equal(average[f"module.{name}"], weights) for name, weights in kept.items())
+    # A finished one is as finished as with validation.
+    assert train(config, Split(split.train, ()), folder=tmp_path, cache=clip_cache).epoch == 3
+
+
+def faces(joint_loss: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    return [weights for name, weights in joint_loss.items() if ".face_network." in name]
+
+
+def test_faces_from_stills(split: Split, stills: list[Utterance], clip_cache: Path, tmp_path: Path):
+    """One epoch is of recordings, one of stills: the first leaves the network of faces as it is, the second does not."""
+    config = TrainingConfig(
+        sizes=TINY,
+        num_epochs=2,
+        clips_per_epoch=8,
+        batch_size=8,
+        still_share=0.5,
+        faces_from_stills=True,
+        modality_dropout=0.0,
+    )
+    examples = Split((*split.train, *stills), ())
+    torch.manual_seed(config.seed)
+    before = faces(loop.JointLoss(loop.build("compact", TINY), None).state_dict())
+    states = []
+    save = loop.Progress.save
+
+    def noted(progress, folder):
+        save(progress, folder)
+        states.append(faces(load_checkpoint(folder / "checkpoint.pt")["joint_loss"]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Progress, "save", noted)
+        train(config, examples, folder=tmp_path, cache=clip_cache)
+
+    assert all(torch.equal(a, b) for a, b in zip(before, states[0], strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(states[0], states[1], strict=True))
+
+
+def test_without_stills_faces_learn_from_recordings(split: Split, clip_cache: Path, tmp_path: Path):
+    config = TrainingConfig(
+        sizes=TINY,
+        num_epochs=1,
+        clips_per_epoch=8,
+        batch_size=8,
+        modality_dropout=0.0,
+        faces_from_stills=True,
+    )
+    torch.manual_seed(config.seed)
+    before = faces(loop.JointLoss(loop.build("compact", TINY), None).state_dict())
+    train(config, Split(split.train, ()), folder=tmp_path, cache=clip_cache)
+    after = faces(load_checkpoint(tmp_path / "checkpoint.pt")["joint_loss"])
+    assert not all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def test_a_single_task_leaves_the_other_head_alone(split: Split, clip_cache: Path, tmp_path: Path):

@@ -6,6 +6,7 @@ import pytest
 
 from mmeg_model.bundle import load
 from mmeg_model.clip import Clip, pad
+from mmeg_model.evaluation.predictions import Predictions
 from mmeg_model.training import pretrained
 
 
@@ -18,7 +19,7 @@ def output(synthetic_data: Path, clip_cache: Path, tmp_path_factory: pytest.Temp
     status = pretrained.main(
         ["--data", str(synthetic_data), "--corpora", "synthetic", "--output", str(folder / "bundle"),
          "--folder", str(folder / "runs"), "--cache", str(clip_cache),
-         "--folds", "2", "--validation-folds", "2", "--epochs", "1", "--clips-per-epoch", "32", "--jobs", "2"]
+         "--folds", "2", "--epochs", "1", "--clips-per-epoch", "32", "--jobs", "2"]
     )  # fmt: skip
     assert status == 0
     return folder
@@ -59,3 +60,27 @@ def test_the_card_tells_of_every_speaker_once(output: Path):
 def test_each_fold_and_what_ships_has_a_folder_of_its_own(output: Path):
     assert sorted(path.name for path in (output / "runs").iterdir()) == ["fold-0", "fold-1", "shipped"]
     assert all((output / "runs" / run / "checkpoint.pt").exists() for run in ("fold-0", "fold-1", "shipped"))
+
+
+def of_fold(speaker: str, logit: float) -> Predictions:
+    """Four clips of one speaker, all judged alike with log-odds of logit for the first of two labels, three rightly."""
+    return Predictions(
+        np.tile(np.array([[logit, 0]], np.float32), (4, 1)),
+        np.array([0, 0, 0, 1]),
+        np.array([speaker] * 4),
+        np.array(["emodb-speech"] * 4),
+        np.array(["audio"] * 4),
+    )
+
+
+def test_nobody_decides_on_the_temperature_of_their_own_predictions():
+    """A fold's is that of the others: the wild guesses of c cool those of a and b, and not their own."""
+    folds = [of_fold("a", 1.0), of_fold("b", 1.0), of_fold("c", 30.0)]
+    calibrated = pretrained.cross_calibrated(folds)
+    factors = [
+        float(of.logits[0, 0] / given.logits[0, 0]) for of, given in zip(calibrated, folds, strict=True)
+    ]
+    assert factors[0] == pytest.approx(factors[1])
+    assert factors[0] < 0.9
+    # Of a and b: log-odds of 1 say .731 where .75 is right.
+    assert 1 < factors[2] < 1.1

@@ -61,7 +61,7 @@ def test_batches_of_a_training(corpus: Path, tmp_path: Path):
 
     assert len(batches) == 2 * 3  # 20 clips are rounded up to three batches
     for step in range(len(batches)):
-        (frames, frames_valid, samples, samples_valid), labels = batches[step]
+        (frames, frames_valid, samples, samples_valid), labels, _ = batches[step]
         assert frames.shape[0] == frames_valid.shape[0] == samples.shape[0] == 8
         assert frames.shape[1] <= 15 / 0.88 + 1  # cropped, then at most so slow
         assert frames_valid.any(dim=1).all()
@@ -113,7 +113,7 @@ def test_a_batch_is_of_recordings_or_of_stills(corpus: Path, pictures: Path, tmp
 
     of_stills = []
     for step in range(len(batches)):
-        (frames, frames_valid, _, samples_valid), labels = batches[step]
+        (frames, frames_valid, _, samples_valid), labels, _ = batches[step]
         stills = frames.shape[1] == 1
         of_stills.append(stills)
         assert samples_valid.any().item() is not stills
@@ -123,6 +123,23 @@ def test_a_batch_is_of_recordings_or_of_stills(corpus: Path, pictures: Path, tmp
             assert frames_valid.all()
             assert not torch.equal(frames[0], frames[1])  # the same picture in other places
     assert of_stills == [False, True, True, True] * 2
+
+
+@pytest.mark.parametrize("faces_from_stills", [False, True])
+def test_faces_are_taught_by_stills_alone_if_there_are_any(
+    corpus: Path, pictures: Path, tmp_path: Path, faces_from_stills: bool
+):
+    recordings, stills = read_manifest(corpus).utterances, read_pictures(pictures).utterances
+    config = TrainingConfig(
+        num_epochs=1, clips_per_epoch=4, batch_size=2, still_share=0.5, faces_from_stills=faces_from_stills
+    )
+    for examples, teaches in (
+        ([*recordings, *stills], [not faces_from_stills, True]),
+        (recordings, [True, True]),
+        (stills, [True, True]),
+    ):
+        batches = TrainingBatches(examples, config, cache=tmp_path)
+        assert [batches[step].teaches_faces for step in range(2)] == teaches
 
 
 def test_stills_alone(pictures: Path, tmp_path: Path):
