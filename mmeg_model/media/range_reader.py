@@ -1,15 +1,17 @@
 """Random access by few, large reads of ranges, in bounded memory: a request to a bucket costs tens of milliseconds."""
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Final
 
 from mmeg_model.media.errors import MediaError
 
 BLOCK_BYTES: Final = 1 << 18
-MOST_BLOCKS_AT_ONCE: Final = 8
-"""2 MiB: a decoder takes about as long over a block as this takes to come, so that reading ahead hides it."""
+MOST_BLOCKS_AT_ONCE: Final = 4
+"""1 MiB in 50 ms or so, while the one before is decoded: enough for a decoder that takes 20 MB/s."""
 MOST_BLOCKS_KEPT: Final = 64
 """16 MiB: the index of an hour or two of mp4 is a few."""
 _MOST_PLACES: Final = 8  # of sequential readers; mp4 has one for the picture and one for the sound
@@ -35,6 +37,8 @@ class RangeReader:
         self._fetched_before: OrderedDict[int, int] = OrderedDict()
         """Index of a block -> how many blocks were fetched at once that ended just before it."""
         self._last_read = -1
+        self._ahead: tuple[int, int, Future[bytes]] | None = None
+        """Index of the first block, how many, and their bytes: what another thread is fetching."""
 
     def read_at(self, offset: int, num_bytes: int, /) -> bytes:
         """Read the bytes [offset, offset + num_bytes), which lie within the source.
@@ -48,23 +52,56 @@ class RangeReader:
         return content[start : start + num_bytes]
 
     def read_ahead(self) -> None:
-        """Fetch what follows the block that was read last, if somebody reads on and on there."""
-        place = self._last_read + 1
-        if self._fetched_before.get(place, 0) > 1 and place * BLOCK_BYTES < self.num_bytes:
-            with suppress(MediaError):  # who asks for it, if anybody does, will hear of it
-                self._fetch_from(place)
+        """Have what follows the blocks that were read last fetched by another thread, if somebody reads on and on."""
+        if self._ahead is not None:
+            return
+        for num_left in range(MOST_BLOCKS_AT_ONCE):
+            index = self._last_read + 1 + num_left
+            num_before = self._fetched_before.get(index, 0)
+            if num_before > max(1, num_left) and index * BLOCK_BYTES < self.num_bytes:
+                self._start_fetching(index)
+                return
+
+    def _start_fetching(self, index: int) -> None:
+        num_blocks, start, end = self._next_range(index)
+        content: Future[bytes] = Future()
+
+        def fetch() -> None:
+            try:
+                content.set_result(self._fetch(start, end))
+            except Exception as error:  # who asks for it, if anybody does, will hear of it
+                content.set_exception(error)
+
+        self._ahead = (index, num_blocks, content)
+        threading.Thread(target=fetch, name="read ahead", daemon=True).start()
 
     def _block(self, index: int) -> bytes:
         if index not in self._blocks:
-            self._fetch_from(index)
+            self._take_what_was_ahead(index)
+        if index not in self._blocks:
+            num_blocks, start, end = self._next_range(index)
+            self._keep(index, num_blocks, self._fetch(start, end))
         self._blocks.move_to_end(index)
         self._last_read = index
         return self._blocks[index]
 
-    def _fetch_from(self, index: int) -> None:
+    def _take_what_was_ahead(self, index: int) -> None:
+        """Wait for what is being fetched if this block is in it; put it away if it has come."""
+        if self._ahead is None:
+            return
+        first, num_blocks, content = self._ahead
+        if first <= index < first + num_blocks or content.done():
+            self._ahead = None
+            with suppress(MediaError):  # it is asked for again
+                self._keep(first, num_blocks, content.result())
+
+    def _next_range(self, index: int) -> tuple[int, int, int]:
+        """How many blocks to fetch at once from this one on, and which bytes these are."""
         num_blocks = min(2 * self._fetched_before.get(index, 0) or 1, MOST_BLOCKS_AT_ONCE)
         start = index * BLOCK_BYTES
-        content = self._fetch(start, min(start + num_blocks * BLOCK_BYTES, self.num_bytes))
+        return num_blocks, start, min(start + num_blocks * BLOCK_BYTES, self.num_bytes)
+
+    def _keep(self, index: int, num_blocks: int, content: bytes) -> None:
         self._fetched_before.pop(index, None)
         self._fetched_before[index + num_blocks] = num_blocks
         while len(self._fetched_before) > _MOST_PLACES:
