@@ -2,11 +2,9 @@
 
 import argparse
 import contextlib
-import os
-import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -22,33 +20,30 @@ from pipelines.ending import (
     first_line,
     interruptible,
     is_of_surroundings,
+    print_lines,
     quiet_libraries,
+    say,
 )
 from pipelines.find_videos import FindReport, Found, find_videos
 from pipelines.local_run import LocalRun, still_to_do
 from pipelines.options import AnnotateOptions
-from pipelines.output_folder import OutputFolder
 from pipelines.progress import RunProgress, shown
-from pipelines.rewriting import finish_rewrites, remove_orphans, remove_superseded
 from pipelines.spooled import Spooled
+from pipelines.starting import CannotStartError, load_model, locked_output, tidy
 from pipelines.summary import RunSummary
-from pipelines.tables import TABLES
 
 _EXAMPLES: Final = """\
 examples:
   mmeg annotate videos/ --output annotations/
   mmeg annotate 'archive/**/*.mkv' interview.wav list.csv --output annotations/ --tasks emotion
+  mmeg annotate gs://bucket/2024/ 'gs://bucket/**/*.mp4' --output annotations/
   mmeg annotate videos/ --output annotations/ --dry-run
 
-INPUT is a file, a folder (recursively), a glob, or a manifest: a .txt with one input a line, or a .csv with a
-column uri. Beam's own options are understood too; what follows -- is passed to Beam unchecked.
+INPUT is a file, a folder (recursively), a glob, each of them local or gs://…, or a manifest of such: a .txt with
+one input a line, a .csv or .parquet with a column uri, or a .jsonl. Beam's own options are understood too; what follows -- is passed to Beam unchecked.
 
 exit status: 0 every input is ok, 1 some failed or are partial, 2 could not start and nothing was touched,
 3 ended early (run it again: what was published stands), 130 interrupted"""
-
-
-class _CannotStartError(Exception):
-    """A reason for exit status 2."""
 
 
 def parse(arguments: Sequence[str]) -> tuple[list[str], AnnotateOptions]:
@@ -107,33 +102,33 @@ def annotate(arguments: Sequence[str], *, started: float) -> int:
     inputs, options = parse(arguments)
     try:
         return _annotate(inputs, options, started)
-    except (_CannotStartError, RefusedError, InUseError) as error:
-        _say(f"mmeg annotate: {error}")
+    except (CannotStartError, RefusedError, InUseError) as error:
+        say(f"mmeg annotate: {error}")
         return COULD_NOT_START
 
 
 def _annotate(inputs: list[str], options: AnnotateOptions, started: float) -> int:
     if not inputs:
-        raise _CannotStartError("name at least one INPUT: a file, a folder, a glob or a manifest; see --help")
+        raise CannotStartError("name at least one INPUT: a file, a folder, a glob or a manifest; see --help")
     if not options.output:
-        raise _CannotStartError("--output DIR is missing: the folder that the tables are written to")
+        raise CannotStartError("--output DIR is missing: the folder that the tables are written to")
     report = FindReport()
     try:
         run = LocalRun.of(options)
         found = Spooled(find_videos(inputs, report, parquet_shards=bool(options.bytes_column)))
     except (ValueError, OSError) as error:
-        raise _CannotStartError(str(error)) from error
+        raise CannotStartError(str(error)) from error
     with found:
         if not any(item.video for item in found):
             reasons = "; ".join(item.failure.message for item in found if item.failure)
-            raise _CannotStartError(f"there is nothing to annotate: {reasons}")
+            raise CannotStartError(f"there is nothing to annotate: {reasons}")
         _tell_what_was_passed_over(report)
         _tell_of_compressed(found)
         with contextlib.closing(run.pool):
             if options.plan_only:
                 return _show_plan(run, found, _read_completed(run))
             run.pool.shared().start()  # beside the model, which takes as long
-            _load_model(run)
+            load_model(run)
             return _run(run, found, started)
 
 
@@ -145,32 +140,24 @@ def _run(run: LocalRun, found: Spooled[Found], started: float) -> int:
     """Annotate what is still to be done, and say what became of it."""
     summary = RunSummary()
     ended_early: Exception | None = None
-    with _locked(run), interruptible("published slices stand, the one at work is given up"):
+    with locked_output(run), interruptible("published slices stand, the one at work is given up"):
         completed = _read_completed(run)
         try:
-            _tidy(run.output, completed)
+            tidy(run.output, completed)
             limit = run.options.limit
             members_of = run.members_of if limit else None  # to count them; else that is left to the pipeline
             with Spooled(still_to_do(found, completed, summary, limit=limit, members_of=members_of)) as todo:
                 _annotate_slices(run, todo, completed, summary)
         except Exception as error:  # whatever it is, the slices that were published stand
             ended_early = error
-    _print(summary.lines(run.output, seconds=time.monotonic() - started))
+    print_lines(summary.lines(run.output, seconds=time.monotonic() - started))
     if ended_early is not None:
         if not is_of_surroundings(ended_early):  # a bug: say where
             traceback.print_exception(ended_early)
-        _say(f"mmeg annotate ended early: {first_line(ended_early)}")
-        _say("What was published stands; run the same command again to go on from there.")
+        say(f"mmeg annotate ended early: {first_line(ended_early)}")
+        say("What was published stands; run the same command again to go on from there.")
         return ENDED_EARLY
     return ALL_OK if summary.all_ok else SOME_FAILED
-
-
-def _tidy(output: OutputFolder, completed: Completed) -> None:
-    """End what runs that died have begun."""
-    finish_rewrites(output)
-    if num_orphans := remove_orphans(output, completed.merged_stems):
-        _say(f"removed {num_orphans} files of a run that died before it published them")
-    remove_superseded(output, completed.superseded)
 
 
 def _annotate_slices(run: LocalRun, todo: Spooled[Found], completed: Completed, summary: RunSummary) -> None:
@@ -191,83 +178,50 @@ def _annotate_slices(run: LocalRun, todo: Spooled[Found], completed: Completed, 
         )
     _tell_of_other_versions(summary.num_other_versions - num_other_versions)  # those in shards
     if summary.num_other_members:
-        _say(
+        say(
             f"{summary.num_other_members} members of shards are neither video nor sound by their names; passed over"
         )
 
 
 def _tell_of_other_versions(num_videos: int) -> None:
     if num_videos:
-        _say(
+        say(
             f"{num_videos} videos are another version than the one in the tables, and are left as they are; "
             "--replace-changed annotates them again"
         )
-
-
-def _load_model(run: LocalRun) -> None:
-    """Load it before anything is touched: a bundle that is broken must not cost a slice."""
-    try:
-        run.handler.load_model()
-    except (ValueError, OSError) as error:
-        raise _CannotStartError(str(error)) from error
-
-
-@contextlib.contextmanager
-def _locked(run: LocalRun) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(run.output.locked(by=run.constants.holder))
-            run.output.check_writable(TABLES)
-        except OSError as error:
-            raise _CannotStartError(
-                f"--output {run.output.uri} cannot be written to: {error.strerror or error}"
-            ) from error
-        yield
 
 
 def _show_plan(run: LocalRun, found: Spooled[Found], completed: Completed) -> int:
     summary = RunSummary()
     todo = list(still_to_do(found, completed, summary, limit=run.options.limit, members_of=run.members_of))
     videos = [item.video for item in todo if item.video is not None and item.failure is None]
-    _print([video.uri if video.member is None else f"{video.uri}\t{video.member}" for video in videos])
-    _say(f"would annotate {len(videos)} videos; {summary.num_done_before.total()} are done already")
+    print_lines([video.uri if video.member is None else f"{video.uri}\t{video.member}" for video in videos])
+    say(f"would annotate {len(videos)} videos; {summary.num_done_before.total()} are done already")
     for item in todo:
         if item.failure is not None:
             uri = "" if item.failure.stage == "find" or item.video is None else f"{item.video.uri}: "
-            _say(f"{'not found' if not uri else 'not readable'}: {uri}{item.failure.message}")
+            say(f"{'not found' if not uri else 'not readable'}: {uri}{item.failure.message}")
     return ALL_OK
 
 
 def _tell_what_was_passed_over(report: FindReport) -> None:
     if report.num_other_files:
-        _say(
+        say(
             f"{report.num_other_files} files in folders are neither video nor sound by their names; passed over"
         )
     if report.num_linked_folders:
-        _say(
+        say(
             f"{report.num_linked_folders} links to folders were not entered; name them as inputs if they are meant"
         )
     if report.num_repeated:
-        _say(f"{report.num_repeated} videos were named more than once; each is annotated once")
+        say(f"{report.num_repeated} videos were named more than once; each is annotated once")
 
 
 def _tell_of_compressed(found: Iterable[Found]) -> None:
     compressed = [item for item in found if item.is_shard and item.video and is_compressed(item.video)]
     if compressed:
         gigabytes = sum(item.num_bytes for item in compressed) / 1e9
-        _say(
+        say(
             f"{len(compressed)} compressed tars ({gigabytes:.1f} GB): each is read through, and takes as much space as "
             "it unpacks to in the folder for temporary files; plain tars need neither"
         )
-
-
-def _print(lines: Sequence[str]) -> None:
-    """Print on standard output; a reader that has gone away changes nothing about the run."""
-    try:
-        print(*lines, sep="\n", flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in the buffer
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

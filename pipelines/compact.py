@@ -17,6 +17,7 @@ from pipelines.publish import ROWS_PER_GROUP
 from pipelines.rewriting import finish_rewrites, remove_orphans, remove_superseded
 from pipelines.table_files import file_name, new_run_id, own_files, table_file, table_writers
 from pipelines.tables import TABLES
+from pipelines.torn_panes import mend_panes
 
 TARGET_BYTES: Final = 128_000_000
 _ORDER: Final = ("video_uri", "member", "clip_index", "start_seconds")
@@ -68,8 +69,9 @@ def compact(output: OutputFolder, *, target_bytes: int = TARGET_BYTES) -> tuple[
         RefusedError: if what is there cannot be read.
         OSError: if a file cannot be written or removed.
     """
-    completed = read_completed(output)
+    completed = read_completed(output, keep_versions=False)
     finish_rewrites(output)
+    mend_panes(output)
     remove_orphans(output, completed.merged_stems)
     remove_superseded(output, completed.superseded)
     stems = list(own_files(output, "videos"))

@@ -1,8 +1,10 @@
 """What an output folder already holds: which videos are done, and which rows newer ones have superseded."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final, get_args
 
 import numpy as np
@@ -158,13 +160,12 @@ def read_completed(
 class _Reading:
     """One pass over the `videos` files, the newest first."""
 
-    def __init__(
-        self, output: OutputFolder, constants: RunConstants | None, *, keep_versions: bool
-    ) -> None:
+    def __init__(self, output: OutputFolder, constants: RunConstants | None, *, keep_versions: bool) -> None:
         self._output = output
         self._keep_versions = keep_versions
         self._constants = constants
         self._names, self._versions, self._statuses = bytearray(), bytearray(), bytearray()
+        self._changed = bytearray()
         self._stems: list[str] = []
         self._num_rows: list[int] = []
         self._supersedes: list[bool] = []
@@ -179,13 +180,20 @@ class _Reading:
         names, versions = (np.frombuffer(bytes(keys), _KEY) for keys in (self._names, self._versions))
         statuses = np.frombuffer(bytes(self._statuses), np.uint8)
         stem_of_row = np.repeat(np.arange(len(self._stems), dtype=np.int32), self._num_rows)
-        order = np.argsort(names, kind="stable")  # within a name the newest run stays first
-        is_newest = np.ones(len(order), bool)
+        runs = [stem.partition("/")[0] for stem in self._stems]  # the newest first
+        run_of_stem = np.array(
+            [run != before for before, run in pairwise(runs[:1] + runs)], np.int32
+        ).cumsum()
+        changed = np.frombuffer(bytes(self._changed), np.int64)
+        order = np.lexsort((-changed, run_of_stem[stem_of_row], names))
+        is_newest = np.ones(len(order), bool)  # of its name
         is_newest[1:] = names[order][1:] != names[order][:-1]
+        is_repeated = ~is_newest
+        is_repeated[:-1] |= ~is_newest[1:]
         superseded: Superseded = {}
         others_stand, versions_standing = True, set[bytes]()
-        for row, is_first in zip(order, is_newest, strict=True):
-            if is_first:  # of its name
+        for row, is_first in zip(order[is_repeated], is_newest[is_repeated], strict=True):
+            if is_first:
                 others_stand, versions_standing = True, set()
             version = _whole_key(versions[row])
             if version in versions_standing or not others_stand:
@@ -233,6 +241,7 @@ class _Reading:
             video = VideoRef(row["video_uri"], row["video_version"], row["member"])
             self._names += video.name_key
             self._versions += video.key
+            self._changed += _changed(video).tobytes()
             self._statuses.append(_STATUSES.index(row["status"]))
             if video.member is not None:
                 self._members.setdefault(video.location, []).append(video.name_key)
@@ -263,6 +272,12 @@ class _Reading:
                 f"{self._output.uri} holds results of other settings ({'; '.join(differences)}); "
                 "name another --output, or the same settings"
             )
+
+
+def _changed(video: VideoRef) -> np.int64:
+    """Tells versions of a video apart by their age: nanoseconds of a file, the generation of an object."""
+    digits = re.search(r"[0-9]{1,18}$|[0-9]{19}$", video.version or "")
+    return np.int64(min(int(digits[0]) if digits else 0, (1 << 63) - 1))
 
 
 def _whole_key(key: bytes) -> bytes:

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NoReturn
 
 ALL_OK: Final = 0
@@ -38,6 +38,19 @@ def interruptible(what_stands: str) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def say(text: str) -> None:
+    """Tell the user something beside the results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    """Print on standard output; a reader that has gone away changes nothing about the run."""
+    try:
+        print(*lines, sep="\n", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in the buffer
 
 
 def is_of_surroundings(error: BaseException | None) -> bool:

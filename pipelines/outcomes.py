@@ -12,7 +12,6 @@ from mmeg_model.media.probe import VideoInfo
 from mmeg_model.media.source import VideoRef
 from pipelines.tables import Failure, Status, VideoPart
 
-
 KEEPS_VERSIONS: Final = b"keeps_versions"
 """In the metadata of files of runs that leave other versions of a video as they are: their rows supersede none."""
 

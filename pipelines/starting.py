@@ -1,0 +1,56 @@
+"""What a run does before its first video, so that nothing is begun that cannot go on."""
+
+import contextlib
+from collections.abc import Iterator
+
+from pipelines.completed import Completed
+from pipelines.ending import say
+from pipelines.local_run import LocalRun
+from pipelines.output_folder import OutputFolder
+from pipelines.rewriting import finish_rewrites, remove_orphans, remove_superseded
+from pipelines.tables import TABLES
+from pipelines.torn_panes import mend_panes
+
+
+class CannotStartError(Exception):
+    """A reason for exit status 2; nothing was touched."""
+
+
+def load_model(run: LocalRun) -> None:
+    """Load it before anything is touched: a bundle that is broken must not cost a slice.
+
+    Raises:
+        CannotStartError: if it cannot be loaded.
+    """
+    try:
+        run.handler.load_model()
+    except (ValueError, OSError) as error:
+        raise CannotStartError(str(error)) from error
+
+
+@contextlib.contextmanager
+def locked_output(run: LocalRun) -> Iterator[None]:
+    """Keep other runs out of the output, and see that it can be written to.
+
+    Raises:
+        CannotStartError: if it cannot.
+        InUseError: if another run is in.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(run.output.locked(by=run.constants.holder))
+            run.output.check_writable(TABLES)
+        except OSError as error:
+            raise CannotStartError(
+                f"--output {run.output.uri} cannot be written to: {error.strerror or error}"
+            ) from error
+        yield
+
+
+def tidy(output: OutputFolder, completed: Completed) -> None:
+    """End what runs that died have begun."""
+    finish_rewrites(output)
+    mend_panes(output)
+    if num_orphans := remove_orphans(output, completed.merged_stems):
+        say(f"removed {num_orphans} files of a run that died before it published them")
+    remove_superseded(output, completed.superseded)

@@ -1,0 +1,62 @@
+"""The last files of a stream that was killed while a pane took the place of the one before.
+
+A pane is written over its predecessor table by table, `videos` last. It holds all that its predecessor did, so nothing
+is lost between; but annotations and errors may be there whose `videos` never came.
+"""
+
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.output_folder import OutputFolder
+from pipelines.table_files import PANE, is_pane, own_files, table_file, table_writers
+from pipelines.tables import Table
+
+_BESIDE_VIDEOS: Final[tuple[Table, ...]] = ("annotations", "errors")
+_NAME: Final = ["video_uri", "video_version", "member"]
+
+
+def pane_of(output: OutputFolder, name: str) -> bytes:
+    """Which pane a file holds, as its metadata says; `0` if there is none."""
+    try:
+        with output.open(name) as file:
+            return (pq.read_schema(file).metadata or {}).get(PANE, b"0")
+    except FileNotFoundError:
+        return b"0"
+
+
+def mend_panes(output: OutputFolder) -> None:
+    """Take out the rows of videos whose `videos` never came: they are not done, and are annotated again.
+
+    Only the newest stream can have left any, since every start mends. The caller holds the lock, and has ended
+    interrupted rewrites.
+
+    Raises:
+        OSError: if a file cannot be read or replaced.
+    """
+    stems = [stem for stem in own_files(output, "videos") if is_pane(stem)]
+    newest = max((stem.partition("/")[0] for stem in stems), default="")
+    for stem in stems:
+        if stem.startswith(f"{newest}/"):
+            committed = pane_of(output, table_file("videos", stem))
+            for table in _BESIDE_VIDEOS:
+                if pane_of(output, table_file(table, stem)) != committed:
+                    _keep_committed(output, table, stem, committed)
+
+
+def _keep_committed(output: OutputFolder, table: Table, stem: str, committed: bytes) -> None:
+    """Write a file anew with the rows of the videos that are there, and those of no video."""
+    with output.open(table_file("videos", stem)) as file:
+        names = {tuple(row.values()) for row in pq.read_table(file, columns=_NAME).to_pylist()}
+    names.add((None, None, None))
+    name = table_file(table, stem)
+    with output.open(name) as opened, pq.ParquetFile(opened) as file:
+        schema = file.schema_arrow.with_metadata({**file.schema_arrow.metadata, PANE: committed})
+        with table_writers(output, {name: schema}) as writers:
+            for rows in map(file.read_row_group, range(file.num_row_groups)):
+                is_kept = [tuple(row.values()) in names for row in rows.select(_NAME).to_pylist()]
+                kept = rows.filter(pa.array(np.array(is_kept, bool)))
+                if len(kept):
+                    writers[name].write_table(kept.cast(schema))
