@@ -29,6 +29,11 @@ def _run(argv: Sequence[str] | None) -> int:
             from pipelines.annotate_command import annotate
 
         return annotate(arguments[1:], started=_STARTED)
+    if arguments[:1] == ["watch"]:
+        with _no_garbage():
+            from pipelines.watch_command import watch_command
+
+        return watch_command(arguments[1:], started=_STARTED)
     if arguments[:1] == ["prepare"]:
         with _no_garbage():
             from pipelines.prepare_command import prepare
@@ -48,6 +53,7 @@ def _run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--version", action="version", version=f"mmeg {version('mmeg')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("annotate", help="videos in, three Parquet tables out", add_help=False)
+    commands.add_parser("watch", help="whatever appears in folders and buckets", add_help=False)
     commands.add_parser("prepare", help="corpora in, shards of decoded clips out", add_help=False)
     commands.add_parser("compact", help="many small files of the tables into few", add_help=False)
     register(commands)

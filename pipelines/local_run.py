@@ -141,12 +141,14 @@ class LocalRun:
         summary: RunSummary,
         *,
         completed: Completed = NOTHING_COMPLETED,
+        first_slice: int = 0,
         on_slice: Callable[[list[Found]], None] = lambda _: None,
         on_published: Callable[[list[Found]], None] = lambda _: None,
-    ) -> None:
+    ) -> int:
         """Annotate and publish slice after slice; what was published stands, whatever comes after.
 
-        Rows of completed videos that were annotated again are taken out of the older files, slice by slice.
+        Rows of completed videos that were annotated again are taken out of the older files, slice by slice, unless
+        the run leaves other versions as they are. Gives back the index of the slice behind the last.
 
         Raises:
             Exception: whatever ended a pipeline, such as a full disk.
@@ -155,7 +157,8 @@ class LocalRun:
             self.options.view_as(StandardOptions).runner = LOCAL_RUNNER
             self.options.view_as(DirectOptions).direct_num_workers = self.options.num_decoders
             self.options.view_as(DirectOptions).direct_running_mode = "in_memory"
-        for slice_index, items in enumerate(cut_into_slices(found, self.limits)):
+        slice_index = first_slice
+        for items in cut_into_slices(found, self.limits):
             on_slice(items)
             pipeline = beam.Pipeline(options=self.options)
             build_pipeline(
@@ -178,8 +181,11 @@ class LocalRun:
                 summary.add_passed_over(MembersPassedOver.of(result))
             finally:  # shards that were published before it failed stand
                 names = summary.add_published(self.output, self.constants.run_id, slice_index)
-                remove_superseded(self.output, completed.superseded_by(names))
+                if not self.constants.keeps_versions:
+                    remove_superseded(self.output, completed.superseded_by(names))
+            slice_index += 1
             on_published(items)
+        return slice_index
 
 
 def _largest_first(items: list[Found]) -> list[VideoRef]:

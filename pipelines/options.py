@@ -71,82 +71,113 @@ class AnnotateOptions(PipelineOptions):
             action="store_true",
             help="annotate again what is another version than the one in DIR; new rows replace the old ones",
         )
+        add_shard_flags(what)
+        add_row_flags(parser)
+        add_machine_flags(parser)
+        stream = parser.add_argument_group("streams, on a cluster; on one machine there is `mmeg watch`")
+        stream.add_argument(
+            "--subscription",
+            metavar="PATH",
+            help="with --streaming, and in place of INPUT: projects/…/subscriptions/… of notifications of Cloud Storage",
+        )
+        add_poll_flag(stream, default=30.0)
 
-        what.add_argument(
-            "--bytes-column",
-            metavar="NAME",
-            help="take .parquet files for shards, and this column, or `column.field` of a struct, for their videos",
-        )
-        what.add_argument(
-            "--key-column",
-            metavar="NAME",
-            help="column of the names of the videos in Parquet shards (default: __key__ or key if there is one, "
-            "else the number of the row)",
-        )
 
-        how = parser.add_argument_group("how: decides what the rows say")
-        how.add_argument(
-            "--tasks",
-            default=",".join(LABELS_BY_TASK),
-            metavar="TASKS",
-            help="comma-separated, of emotion and gender (default: %(default)s); "
-            "the columns of a task that is off are null",
-        )
-        how.add_argument(
-            "--bundle", metavar="DIR", help="the trained model (default: the one that ships with mmeg)"
-        )
-        how.add_argument(
-            "--window-seconds",
-            type=_seconds_up_to(3600),
-            default=WINDOW_MS / 1000,
-            metavar="S",
-            help="length of a clip, a multiple of 0.04 (default: %(default)s)",
-        )
+def add_shard_flags(flags: argparse._ActionsContainer) -> None:
+    """Add what says how files of many videos are read."""
+    flags.add_argument(
+        "--bytes-column",
+        metavar="NAME",
+        help="take .parquet files for shards, and this column, or `column.field` of a struct, for their videos",
+    )
+    flags.add_argument(
+        "--key-column",
+        metavar="NAME",
+        help="column of the names of the videos in Parquet shards (default: __key__ or key if there is one, "
+        "else the number of the row)",
+    )
 
-        where = parser.add_argument_group("on what machine: decides how fast, never what the rows say")
-        where.add_argument(
-            "--device",
-            choices=("auto", "cpu", "cuda"),
-            default="auto",
-            help="where the network runs (default: auto, a GPU if there is one)",
-        )
-        where.add_argument(
-            "--batch-size",
-            type=whole_number(4096),
-            default=8,
-            metavar="N",
-            help="clips in a batch of the network (default: %(default)s); halved where memory does not suffice",
-        )
-        add_decoder_flags(where, decoded="about a minute of one video")
-        where.add_argument(
-            "--unpacked-gib",
-            type=whole_number(1 << 20),
-            default=DecoderLimits.unpacked_bytes >> 30,
-            metavar="GIB",
-            help="most space in the folder for temporary files (TMPDIR) for compressed tars and row groups of "
-            "Parquet shards, in GiB; one that needs more by itself is failed (default: %(default)s)",
-        )
-        where.add_argument(
-            "--slice-videos",
-            type=whole_number(10**9),
-            default=64,
-            metavar="N",
-            help="videos after which results are published (default: %(default)s): what is interrupted loses a slice",
-        )
-        where.add_argument(
-            "--slice-bytes",
-            type=whole_number(10**18),
-            default=4_000_000_000,
-            metavar="N",
-            help="bytes of input after which results are published (default: %(default)s)",
-        )
-        where.add_argument(
-            "--num-shards",
-            type=whole_number(10_000),
-            default=1,
-            metavar="N",
-            help="files for each table and slice (default: %(default)s)",
-        )
+
+def add_row_flags(parser: argparse.ArgumentParser) -> None:
+    """Add what decides what the rows say."""
+    how = parser.add_argument_group("how: decides what the rows say")
+    how.add_argument(
+        "--tasks",
+        default=",".join(LABELS_BY_TASK),
+        metavar="TASKS",
+        help="comma-separated, of emotion and gender (default: %(default)s); "
+        "the columns of a task that is off are null",
+    )
+    how.add_argument(
+        "--bundle", metavar="DIR", help="the trained model (default: the one that ships with mmeg)"
+    )
+    how.add_argument(
+        "--window-seconds",
+        type=_seconds_up_to(3600),
+        default=WINDOW_MS / 1000,
+        metavar="S",
+        help="length of a clip, a multiple of 0.04 (default: %(default)s)",
+    )
+
+
+def add_machine_flags(parser: argparse.ArgumentParser) -> None:
+    """Add what decides how fast they are there."""
+    where = parser.add_argument_group("on what machine: decides how fast, never what the rows say")
+    where.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where the network runs (default: auto, a GPU if there is one)",
+    )
+    where.add_argument(
+        "--batch-size",
+        type=whole_number(4096),
+        default=8,
+        metavar="N",
+        help="clips in a batch of the network (default: %(default)s); halved where memory does not suffice",
+    )
+    add_decoder_flags(where, decoded="about a minute of one video")
+    where.add_argument(
+        "--unpacked-gib",
+        type=whole_number(1 << 20),
+        default=DecoderLimits.unpacked_bytes >> 30,
+        metavar="GIB",
+        help="most space in the folder for temporary files (TMPDIR) for compressed tars and row groups of "
+        "Parquet shards, in GiB; one that needs more by itself is failed (default: %(default)s)",
+    )
+    where.add_argument(
+        "--slice-videos",
+        type=whole_number(10**9),
+        default=64,
+        metavar="N",
+        help="videos after which results are published (default: %(default)s): what is interrupted loses a slice",
+    )
+    where.add_argument(
+        "--slice-bytes",
+        type=whole_number(10**18),
+        default=4_000_000_000,
+        metavar="N",
+        help="bytes of input after which results are published (default: %(default)s)",
+    )
+    where.add_argument(
+        "--num-shards",
+        type=whole_number(10_000),
+        default=1,
+        metavar="N",
+        help="files for each table and slice (default: %(default)s)",
+    )
+
+
+def add_poll_flag(flags: argparse._ActionsContainer, *, default: float) -> None:
+    """Add how often inputs are looked at."""
+    flags.add_argument(
+        "--poll-seconds",
+        type=_seconds_up_to(86_400),
+        default=default,
+        metavar="S",
+        help="time between two looks at the inputs (default: %(default)s); a local file is taken when two in a row "
+        "have found it unchanged",
+    )
 
 
 def add_decoder_flags(flags: argparse._ActionsContainer, *, decoded: str) -> None:

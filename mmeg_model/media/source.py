@@ -84,3 +84,8 @@ def _digest(*parts: str | None) -> bytes:
 def local_version(status: os.stat_result) -> str:
     """The version of a local file: its size and its time of change, in nanoseconds."""
     return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def changed_ns(version: str) -> int:
+    """When the local file of a version was changed, in nanoseconds since 1970."""
+    return int(version.rpartition("-")[2])

@@ -1,0 +1,105 @@
+"""Folders and buckets, looked at again and again: what is new there is annotated, slice by slice."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from mmeg_model.media.objects import SCHEME
+from mmeg_model.media.source import VideoRef, changed_ns
+from pipelines.completed import Completed
+from pipelines.found import Found
+from pipelines.local_run import LocalRun
+from pipelines.summary import RunSummary
+
+SETTLED_SECONDS: Final = 5.0
+"""A local file that was changed since may still be being written."""
+
+
+def is_settled(video: VideoRef, *, now_ns: int) -> bool:
+    """Whether a video has not been changed for some seconds. An object appears when it is whole.
+
+    A time of change that lies ahead, by the clock of another machine, says nothing.
+    """
+    if video.location.startswith(SCHEME) or video.version is None:
+        return True
+    return not 0 <= now_ns - changed_ns(video.version) < SETTLED_SECONDS * 1e9
+
+
+class NewVideos:
+    """Which of the videos that are found, poll by poll, are new and whole.
+
+    Each version of a video is new once; 16 bytes of it are remembered. A local file is whole when two polls in a row
+    have found it in the same version, and it is settled.
+    """
+
+    def __init__(self, completed: Completed) -> None:
+        self._completed = completed
+        self._taken: set[bytes] = set()
+        self._waiting: set[bytes] = set()
+
+    @property
+    def num_waiting(self) -> int:
+        """How many were found in the last poll that may not be whole yet."""
+        return len(self._waiting)
+
+    def take(self, found: Iterable[Found], *, now_ns: int) -> Iterator[Found]:
+        """Yield the new ones of one poll; what could not be found may be there the next time."""
+        waiting: set[bytes] = set()
+        for item in found:
+            video = item.video
+            if video is None or item.failure is not None:
+                continue
+            key = video.key
+            if key in self._taken or self._completed.has_version(video):
+                continue
+            is_local = not video.location.startswith(SCHEME)
+            if is_local and (key not in self._waiting or not is_settled(video, now_ns=now_ns)):
+                waiting.add(key)
+                continue
+            self._taken.add(key)
+            yield item
+        self._waiting = waiting
+
+
+def watch(
+    run: LocalRun,
+    poll: Callable[[], Iterable[Found]],
+    completed: Completed,
+    summary: RunSummary,
+    *,
+    poll_seconds: float,
+    idle_polls: int | None,
+    on_published: Callable[[list[Found]], None],
+    wait: Callable[[float], None] = time.sleep,
+) -> None:
+    """Annotate what each poll finds new; the tables are never read again.
+
+    Args:
+        run: the slices go there.
+        poll: finds everything that is there.
+        completed: what was done before.
+        summary: counts what was published.
+        poll_seconds: between the beginnings of two polls; the next begins at once where annotating took longer.
+        idle_polls: end behind so many polls in a row that found nothing new, or that may become new; None: never.
+        on_published: is told of each slice.
+        wait: for so many seconds.
+
+    Raises:
+        Exception: whatever ended a pipeline, such as a full disk.
+    """
+    new = NewVideos(completed)
+    slice_index, num_idle = 0, 0
+    while True:
+        started = time.monotonic()
+        next_slice = run.run(
+            new.take(poll(), now_ns=time.time_ns()),
+            summary,
+            completed=completed,
+            first_slice=slice_index,
+            on_published=on_published,
+        )
+        num_idle = 0 if next_slice > slice_index or new.num_waiting else num_idle + 1
+        slice_index = next_slice
+        if num_idle == idle_polls:
+            return
+        wait(max(0.0, poll_seconds - (time.monotonic() - started)))
