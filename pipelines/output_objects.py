@@ -3,7 +3,7 @@
 import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from mmeg_model.media import objects
 from mmeg_model.media.errors import MediaError
@@ -12,6 +12,9 @@ from pipelines.storage_errors import storage_errors
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
+
+_CHUNK_BYTES: Final = 1 << 23
+"""What an upload holds in memory, and sends again if a request fails."""
 
 
 class ObjectFolder:
@@ -23,7 +26,7 @@ class ObjectFolder:
         Raises:
             ValueError: if it is no bucket and prefix.
         """
-        self.uri = uri.rstrip("/")
+        self.uri = objects.SCHEME + uri.removeprefix(objects.SCHEME).rstrip("/")
         try:
             objects.check_uri(self.uri, "find")
         except MediaError as error:
@@ -65,7 +68,7 @@ class ObjectFolder:
             for file, name in zip(files, names, strict=True):
                 self._check_lock()
                 with storage_errors(self._uri_of(name), "written"):
-                    self._blob(name).upload_from_file(
+                    self._blob(name, chunk_bytes=_CHUNK_BYTES).upload_from_file(
                         file, rewind=True, timeout=objects.TIMEOUT_SECONDS, retry=objects.patient_retry()
                     )
 
@@ -108,6 +111,6 @@ class ObjectFolder:
     def _uri_of(self, name: str) -> str:
         return f"{self.uri}/{name}"
 
-    def _blob(self, name: str) -> "Blob":
+    def _blob(self, name: str, *, chunk_bytes: int | None = None) -> "Blob":
         path = f"{self._prefix}/{name}" if self._prefix else name
-        return objects.shared_client().bucket(self._bucket).blob(path)
+        return objects.shared_client().bucket(self._bucket).blob(path, chunk_size=chunk_bytes)

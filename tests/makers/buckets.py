@@ -1,10 +1,12 @@
 """Buckets to test with: the real emulator in a process of its own, and a server in front that can be made to fail.
 
-The server in front adds what the emulator lacks of Cloud Storage: a generation that is gone is a 404, and long
-listings come in pages. It also serves files of a local folder as objects, since the emulator keeps its own in memory.
+The server in front adds what the emulator lacks of Cloud Storage: a generation that is gone is a 404, one that was
+expected and is another is a 412, and long listings come in pages. It also serves files of a local folder as objects, since the emulator keeps its own in memory.
 """
 
+import functools
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -77,6 +79,8 @@ class Proxy:
     num_bytes_sent: int = 0
     """In bodies, so far."""
     address: str = ""
+    writing: threading.Lock = field(default_factory=threading.Lock)
+    """Between looking at a generation and writing over it nobody else writes."""
 
     @contextmanager
     def running(self) -> Iterator["Proxy"]:
@@ -92,15 +96,24 @@ class Proxy:
                 server.shutdown()
                 thread.join()
 
+    @functools.cached_property
+    def bucket(self) -> storage.Bucket:
+        """BUCKET, behind the proxy's back."""
+        return client_of(self.emulator).bucket(BUCKET)
+
     def upload(self, name: str, content: bytes) -> None:
         """Put an object into BUCKET, behind the proxy's back."""
-        client_of(self.emulator).bucket(BUCKET).blob(name).upload_from_string(content)
+        self.bucket.blob(name).upload_from_string(content)
 
     def delete(self, name: str) -> None:
-        client_of(self.emulator).bucket(BUCKET).blob(name).delete()
+        self.bucket.blob(name).delete()
 
     def num_requests(self, part: str) -> int:
         return sum(part in path for path in self.paths)
+
+    def contents(self, prefix: str = "") -> dict[str, bytes]:
+        """The objects of BUCKET whose names begin so."""
+        return {blob.name: blob.download_as_bytes() for blob in self.bucket.list_blobs(prefix=prefix)}
 
     def take_fault(self, path: str) -> Fault | None:
         for fault in self.faults:
@@ -127,8 +140,57 @@ class _Handler(BaseHTTPRequestHandler):
         status, body = self._answer_of_bucket()
         self._answer(status, body, num_bytes_sent=len(body) // 2 if fault else len(body))
 
-    def _answer(self, status: int, body: bytes, num_bytes_sent: int | None = None) -> None:
+    def do_POST(self) -> None:
+        self._write()
+
+    def do_PUT(self) -> None:
+        self._write()
+
+    def do_DELETE(self) -> None:
+        self._write()
+
+    def _write(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        path = unquote(self.path)
+        self.proxy.paths.append(f"{self.command} {path}")
+        self.proxy.on_request(f"{self.command} {path}")
+        fault = self.proxy.take_fault(f"{self.command} {path}")
+        if fault:
+            self._answer(fault.status, _error(f"fault {fault.status}"))
+            return
+        with self.proxy.writing:
+            if not self._is_expected_generation(body):
+                self._answer(412, _error("conditionNotMet"))
+                return
+            kept = ("Content-Type", "Content-Range", "X-Upload-Content-Type", "X-Upload-Content-Length")
+            headers = {name: self.headers[name] for name in kept if name in self.headers}
+            host = self.proxy.address.removeprefix("http://")  # where a resumable upload goes on
+            request = urllib.request.Request(
+                self.proxy.emulator + self.path,
+                data=body,
+                method=self.command,
+                headers={"Host": host, "Content-Type": "application/octet-stream", **headers},
+            )
+            status, content, location = _asked(request)
+        self._answer(status, content, location=location)
+
+    def _is_expected_generation(self, body: bytes) -> bool:
+        address = urlsplit(self.path)
+        expected = parse_qs(address.query).get("ifGenerationMatch")
+        if expected is None:
+            return True
+        _, _, name = address.path.partition("/o/")
+        name = unquote(name) or re.search(rb'"name": *("[^"]*")', body)[1].decode().strip('"')
+        bucket = re.search("/b/([^/]+)/", address.path)[1]
+        status, found = self._ask_emulator(f"/storage/v1/b/{bucket}/o/{quoted(name)}")
+        return expected == [json.loads(found)["generation"] if status == 200 else "0"]
+
+    def _answer(
+        self, status: int, body: bytes, num_bytes_sent: int | None = None, *, location: str | None = None
+    ) -> None:
         self.send_response(status)
+        if location:
+            self.send_header("Location", location)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Type", "application/json")
         self.end_headers()
@@ -153,13 +215,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _ask_emulator(self, path: str) -> tuple[int, bytes]:
         headers = {"Range": self.headers["Range"]} if "Range" in self.headers else {}
-        request = urllib.request.Request(self.proxy.emulator + path, headers=headers)
-        try:
-            with urllib.request.urlopen(request) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read()
+        status, body, _ = _asked(urllib.request.Request(self.proxy.emulator + path, headers=headers))
+        return status, body
 
     def _page(self, listing: dict, query: dict[str, str]) -> bytes:
         items = sorted(listing.get("items", ()), key=lambda item: item["name"].encode())
@@ -179,6 +236,16 @@ class _Handler(BaseHTTPRequestHandler):
         with path.open("rb") as file:
             file.seek(int(first))
             return 206, file.read(int(last) - int(first) + 1)
+
+
+def _asked(request: urllib.request.Request) -> tuple[int, bytes, str | None]:
+    """Status, body and place of an answer, whatever it is."""
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, answer.read(), answer.headers["Location"]
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read(), error.headers["Location"]
 
 
 def _error(message: str) -> bytes:
