@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: env demo test check format pretrained face-locator soak benchmarks clean
+.PHONY: env demo test check format pretrained face-locator soak benchmarks fuzz clean
 
 env: $(VENV)/.complete
 
@@ -53,6 +53,11 @@ benchmarks: env
 	$(BIN)/python benchmarks/annotate.py
 	$(BIN)/python benchmarks/long_convolution.py
 	$(BIN)/python benchmarks/training.py
+
+# FILES broken and forged files through the real command (about two minutes); `make test` takes a hundred.
+FILES ?= 2000
+fuzz: env
+	PYTHONPATH=.:tests $(BIN)/python -m makers.fuzzing --files $(FILES)
 
 clean:
 	rm -rf $(VENV) demo build dist

@@ -233,7 +233,8 @@ class DecoderClient:
         if "out_of_memory" in message:
             limit_mib = self._limits.memory_bytes >> 20
             raise DecoderFailedError(
-                "MemoryLimitExceeded", f"the decoder needed more memory than its limit of {limit_mib} MiB"
+                "MemoryLimitExceeded",
+                f"the decoder needed more memory than its limit of {limit_mib} MiB (--decode-memory-mib)",
             )
         if "error" in message:
             raise self._media_error(message["error"])
@@ -303,7 +304,7 @@ class DecoderClient:
         return array, valid != 0  # a bool that is neither 0 nor 1 would be undefined behaviour in numpy
 
     def _deadline_exceeded(self) -> DecoderFailedError:
-        message = f"the decoder did not finish within {self._deadline_seconds:g} seconds"
+        message = f"the decoder did not finish within {self._deadline_seconds:g} seconds (--decode-deadline-seconds)"
         return DecoderFailedError("DeadlineExceeded", message)
 
     def _died(self) -> DecoderFailedError:
