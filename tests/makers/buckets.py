@@ -72,6 +72,8 @@ class Proxy:
     folder: Path
     page_size: int = 1_000
     faults: list[Fault] = field(default_factory=list)
+    faults_behind: list[Fault] = field(default_factory=list)
+    """What is answered, by its status, although it was done."""
     on_request: Callable[[str], None] = lambda path: None
     """Called with the path of each request before it is answered."""
     paths: list[str] = field(default_factory=list)
@@ -116,11 +118,16 @@ class Proxy:
         return {blob.name: blob.download_as_bytes() for blob in self.bucket.list_blobs(prefix=prefix)}
 
     def take_fault(self, path: str) -> Fault | None:
-        for fault in self.faults:
-            if fault.part in path and fault.times > 0:
-                fault.times -= 1
-                return fault
-        return None
+        return _taken(self.faults, path)
+
+
+def _taken(faults: list[Fault], path: str) -> Fault | None:
+    """The fault that happens to this request, which then has one time less to go."""
+    for fault in faults:
+        if fault.part in path and fault.times > 0:
+            fault.times -= 1
+            return fault
+    return None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -172,6 +179,8 @@ class _Handler(BaseHTTPRequestHandler):
                 headers={"Host": host, "Content-Type": "application/octet-stream", **headers},
             )
             status, content, location = _asked(request)
+        if fault := _taken(self.proxy.faults_behind, f"{self.command} {path}"):
+            status, content = fault.status, _error(f"fault {fault.status}")
         self._answer(status, content, location=location)
 
     def _is_expected_generation(self, body: bytes) -> bool:

@@ -6,7 +6,6 @@ import sys
 import tracemalloc
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from makers.buckets import BUCKET, Fault, Proxy
 from makers.promises import assert_promises
@@ -21,7 +20,7 @@ from pipelines.output_folder import LocalFolder, OutputFolder, output_folder
 from pipelines.publish import publish
 from pipelines.rewriting import finish_rewrites, remove_orphans, remove_superseded
 from pipelines.summary import RunSummary
-from pipelines.table_files import REWRITTEN, file_name, own_files, table_file
+from pipelines.table_files import REWRITTEN, file_name, own_files
 from pipelines.tables import TABLES
 
 A, B, C = (VideoRef(f"gs://videos/{name}.mp4", "1") for name in "abc")
