@@ -182,21 +182,20 @@ class Decoders:
 
     def _index(self, index: Index, shard: VideoRef) -> Generator[Indexed, None, None]:
         def ask(child: DecoderClient, handle: Handle, _: int) -> Iterator[Indexed]:
-            num_bytes = handle.num_bytes
-            return index.ask(
-                child, handle, os.fstat(handle.descriptor).st_size if num_bytes is None else num_bytes
-            )
+            size = os.fstat(handle.descriptor).st_size if handle.num_bytes is None else handle.num_bytes
+            return index.ask(child, handle, size)
 
         if not is_compressed(shard):
             yield from self._answers("index", opened(shard), ask)
             return
         with self._packs.whole(Pack(shard)) as (unpacked, descriptor):
             handle = Handle(descriptor, 0, unpacked.num_bytes)
-            for found in self._answers("index", nullcontext(lambda: nullcontext(handle)), ask):
-                if (
-                    found.video != shard or unpacked.error is None
-                ):  # else that the tar ends where its content did
-                    yield found
+            if unpacked.num_bytes:
+                for found in self._answers("index", nullcontext(lambda: nullcontext(handle)), ask):
+                    if (
+                        found.video != shard or unpacked.error is None
+                    ):  # else that the tar ends with its content
+                        yield found
             if unpacked.error is not None:
                 yield Indexed(shard, unpacked.error)
 
@@ -208,7 +207,7 @@ class Decoders:
             for _ in self._answers("index", opened(pack.shard), ask):
                 pass
         except MediaError as error:
-            unpacked.error = error
+            unpacked.error = MediaError("index", error.error, error.message)
         except UnpackedTooLargeError:
             message = f"unpacked it takes more than {self._limits.unpacked_bytes} bytes; see --unpacked-gib"
             unpacked.error = MediaError("index", "UnpackedTooLarge", message)

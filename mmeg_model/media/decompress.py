@@ -20,7 +20,7 @@ _OPENERS: Final[dict[bytes, Any]] = {
 
 
 def decompressed(file: BinaryIO) -> Iterator[bytes]:
-    """Yield it from the start, in pieces of at most 1 MiB.
+    """Yield it from the start, in pieces of about 1 MiB.
 
     Raises:
         MediaError: if the file is not compressed, cut off or damaged, behind what could be read.
@@ -33,16 +33,25 @@ def decompressed(file: BinaryIO) -> Iterator[bytes]:
         )
     file.seek(0)
     num_bytes = 0
+    piece = bytearray()
+    broken: MediaError | None = None
     try:
         with opener(file) as reader:
-            while piece := reader.read(PIECE_BYTES):
-                yield piece
-                num_bytes += len(piece)
-    except EOFError as error:
+            while part := reader.read1(PIECE_BYTES):  # read would lose what stands before a break
+                piece += part
+                num_bytes += len(part)
+                if len(piece) >= PIECE_BYTES:
+                    yield bytes(piece)
+                    piece.clear()
+    except EOFError:
         message = (
             f"the compressed data end too early, behind {num_bytes} decompressed bytes: the shard was cut off"
         )
-        raise MediaError("index", "TruncatedShard", message) from error
+        broken = MediaError("index", "TruncatedShard", message)
     except (OSError, zlib.error, lzma.LZMAError) as error:
         message = f"the compressed data are damaged, behind {num_bytes} decompressed bytes: {error}"
-        raise MediaError("index", "BrokenCompression", message) from error
+        broken = MediaError("index", "BrokenCompression", message)
+    if piece:
+        yield bytes(piece)
+    if broken is not None:
+        raise broken
