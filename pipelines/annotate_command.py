@@ -2,12 +2,13 @@
 
 import argparse
 import contextlib
+import json
 import time
 import traceback
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from mmeg_model.locked import InUseError
 from mmeg_model.media.shards import is_compressed
@@ -79,8 +80,6 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], AnnotateOptions]:
         every_flag.error(f"unknown flag {unknown[0]}; see mmeg annotate --help")
     if known.dry_run:
         every_flag.error("--dry_run is Beam's, for Dataflow; to see what would be annotated, say --dry-run")
-    if known.streaming:
-        every_flag.error("--streaming needs a cluster; here videos are annotated slice by slice")
     if known.direct_num_workers != every_flag.get_default("direct_num_workers"):
         every_flag.error("--direct_num_workers follows from --num-decoders; give that")
     given = {name: value for name, value in vars(known).items() if value != every_flag.get_default(name)}
@@ -108,10 +107,17 @@ def annotate(arguments: Sequence[str], *, started: float) -> int:
 
 
 def _annotate(inputs: list[str], options: AnnotateOptions, started: float) -> int:
-    if not inputs:
+    is_stream = options.view_as(StandardOptions).streaming
+    if options.subscription and not is_stream:
+        raise CannotStartError("--subscription goes with --streaming, on a runner that streams")
+    if not inputs and not is_stream:
         raise CannotStartError("name at least one INPUT: a file, a folder, a glob or a manifest; see --help")
     if not options.output:
         raise CannotStartError("--output DIR is missing: the folder that the tables are written to")
+    if is_stream:
+        from pipelines.stream_command import annotate_stream
+
+        return annotate_stream(inputs, options)
     report = FindReport()
     try:
         run = LocalRun.of(options)
@@ -150,6 +156,7 @@ def _run(run: LocalRun, found: Spooled[Found], started: float) -> int:
                 _annotate_slices(run, todo, completed, summary)
         except Exception as error:  # whatever it is, the slices that were published stand
             ended_early = error
+    _write_metrics(run, summary)
     print_lines(summary.lines(run.output, seconds=time.monotonic() - started))
     if ended_early is not None:
         if not is_of_surroundings(ended_early):  # a bug: say where
@@ -181,6 +188,17 @@ def _annotate_slices(run: LocalRun, todo: Spooled[Found], completed: Completed, 
         say(
             f"{summary.num_other_members} members of shards are neither video nor sound by their names; passed over"
         )
+
+
+def _write_metrics(run: LocalRun, summary: RunSummary) -> None:
+    if run.options.metrics_json is None:
+        return
+    try:
+        with open(run.options.metrics_json, "w", encoding="utf-8") as file:
+            json.dump(summary.metrics.as_json(), file, indent=2)
+            file.write("\n")
+    except OSError as error:  # the tables are there all the same
+        say(f"--metrics-json {run.options.metrics_json} cannot be written: {error.strerror}")
 
 
 def _tell_of_other_versions(num_videos: int) -> None:

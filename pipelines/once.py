@@ -43,38 +43,48 @@ def _completed_before(output: str, run_id: str) -> Completed:
 
 
 class PassOnce(beam.DoFn):
-    """(gate_key, Found) -> VideoRef of what is new; tagged, shards and the parts of what cannot be annotated.
+    """(gate_key, Found) -> Found, the first time.
 
     In the global window, so that its state lasts as long as the pipeline: some 20 bytes for each video. It has no
     time to live, on purpose: a folder yields a file at every poll for as long as it lies there, and Pub/Sub may
     deliver a message again after a month. A local file passes when a second poll finds it in the same version.
-    What an earlier run has published does not pass; its own tables are not looked at, since a worker that begins
-    anew in the middle would miss what was published behind the last checkpoint.
     """
 
-    def __init__(self, *, output: str, run_id: str) -> None:
-        self._output = output
-        self._run_id = run_id
+    def __init__(self) -> None:
         self._repeated = Metrics.counter("stream", "repeated")
-
-    def setup(self) -> None:
-        self._completed = _completed_before(self._output, self._run_id)
 
     def process(
         self,
         keyed: tuple[bytes, Found],
         timestamp: Any = beam.DoFn.TimestampParam,
         state: Any = _FIRST_SEEN,
-    ) -> Iterator[Any]:
+    ) -> Iterator[Found]:
         _, found = keyed
         first_seen = state.read()
         if first_seen == _PASSED:
             self._repeated.inc()
-            return
-        if needs_second_look(found) and first_seen in (None, timestamp.micros):
+        elif needs_second_look(found) and first_seen in (None, timestamp.micros):
             state.write(timestamp.micros)
-            return
-        state.write(_PASSED)
+        else:
+            state.write(_PASSED)
+            yield found
+
+
+class SortOut(beam.DoFn):
+    """Found -> VideoRefs that no earlier run has published; tagged, shards, and the parts of what cannot be annotated.
+
+    The tables of this run are not looked at: a worker that begins anew in the middle would miss what was published
+    behind the last checkpoint, and is not in the state of the publisher.
+    """
+
+    def __init__(self, *, output: str, run_id: str) -> None:
+        self._output = output
+        self._run_id = run_id
+
+    def setup(self) -> None:
+        self._completed = _completed_before(self._output, self._run_id)
+
+    def process(self, found: Found) -> Iterator[Any]:
         video = found.video
         if found.failure is not None:
             yield TaggedOutput(PARTS, VideoPart(video, failures=(found.failure,)))

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import apache_beam as beam
 from apache_beam.transforms.util import ReshufflePerKey
+from apache_beam.transforms.window import GlobalWindows
 
 from mmeg_model.media.source import VideoRef
 
@@ -37,13 +38,19 @@ class Spread(beam.PTransform):
         self._key = key
 
     def expand(self, elements: beam.PCollection[Any]) -> beam.PCollection[Any]:
-        key, kind = self._key, elements.element_type
-        return (
-            elements
-            | "Key"
-            >> beam.Map(lambda element: (key(element), element)).with_output_types(
-                beam.typehints.Tuple[int, kind]
-            )
+        key, kind, windowing = self._key, elements.element_type, elements.windowing
+        keyed = elements | "Key" >> beam.Map(lambda element: (key(element), element)).with_output_types(
+            beam.typehints.Tuple[int, kind]
+        )
+        if not windowing.is_default():
+            # Else Beam sends the windows along, in a coder that Prism 2.77 cannot read back.
+            keyed = keyed | "Leave windows" >> beam.WindowInto(GlobalWindows())
+        spread = (
+            keyed
             | "Reshuffle" >> ReshufflePerKey()
             | "Drop key" >> beam.Map(lambda keyed: keyed[1]).with_output_types(kind)
         )
+        if windowing.is_default():
+            return spread
+        # WindowInto takes all from a windowing but its lateness, without which late videos would be dropped.
+        return spread | "Back" >> beam.WindowInto(windowing, allowed_lateness=windowing.allowed_lateness)

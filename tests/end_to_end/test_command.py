@@ -66,7 +66,7 @@ def test_summary_on_standard_output_and_nothing_else(videos: Path, tmp_path: Pat
         ),
         (["v", "--output", "out", "--runner", "NoSuchRunner"], "NoSuchRunner"),
         (["v", "--output", "out", "--dry_run", "True"], "say --dry-run"),
-        (["v", "--output", "out", "--streaming"], "--streaming needs a cluster"),
+        (["v", "--output", "out", "--streaming"], "--streaming needs a runner that streams"),
         (["v", "--output", "out", "--direct_num_workers", "3"], "follows from --num-decoders"),
         (["v", "--output", "x" * 300], "cannot be used: File name too long"),
         (["v", "--output", "caf\udce9"], "caf%E9: its name is no UTF-8"),

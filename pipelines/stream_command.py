@@ -1,0 +1,109 @@
+"""`mmeg annotate --streaming`: one job that does not end, on a runner that streams."""
+
+import contextlib
+import os
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import StandardOptions
+
+from mmeg_model.media.objects import SCHEME
+from pipelines.completed import read_completed
+from pipelines.ending import ALL_OK, ENDED_EARLY, INTERRUPTED, first_line, is_of_surroundings, say
+from pipelines.local_run import LOCAL_RUNNER, LocalRun
+from pipelines.options import AnnotateOptions
+from pipelines.starting import CannotStartError, load_model, locked_output, tidy
+from pipelines.stream import AnnotateStream, PollInputs, ReadNotifications
+
+_DO_NOT_STREAM: Final = (None, "DirectRunner", LOCAL_RUNNER)
+_DATAFLOW: Final = "DataflowRunner"
+
+
+def annotate_stream(inputs: Sequence[str], options: AnnotateOptions) -> int:
+    """Run the job until it ends or is interrupted, and give back the exit status; on Dataflow, start it.
+
+    Raises:
+        CannotStartError: for options that do not go together; nothing was touched.
+        RefusedError: if the output holds what this run may not add to.
+        InUseError: if another run is in.
+    """
+    _check(inputs, options)
+    try:
+        run = LocalRun.of(options)
+    except (ValueError, OSError) as error:
+        raise CannotStartError(str(error)) from error
+    run = replace(run, constants=replace(run.constants, keeps_versions=True))
+    load_model(run)
+    with contextlib.closing(run.pool), locked_output(run):
+        tidy(run.output, read_completed(run.output, run.constants))
+        pipeline = beam.Pipeline(options=options)
+        build_stream(pipeline, inputs, run)
+        try:
+            return _wait(pipeline)
+        except Exception as error:  # whatever it is, what was published stands
+            if not is_of_surroundings(error):
+                traceback.print_exception(error)
+            say(f"mmeg annotate ended early: {first_line(error)}")
+            say("What was published stands; run the same command again to go on from there.")
+            return ENDED_EARLY
+
+
+def _check(inputs: Sequence[str], options: AnnotateOptions) -> None:
+    if options.view_as(StandardOptions).runner in _DO_NOT_STREAM:
+        raise CannotStartError(
+            "--streaming needs a runner that streams, such as --runner=FlinkRunner, PrismRunner or DataflowRunner; "
+            "on this machine alone, `mmeg watch` does the same"
+        )
+    if bool(inputs) == bool(options.subscription):
+        raise CannotStartError(
+            "--streaming needs either INPUTs that are looked at again and again, or a --subscription"
+        )
+    for flag in ("limit", "plan_only", "retry_failed", "replace_changed"):
+        if getattr(options, flag):
+            name = {"plan_only": "dry-run"}.get(flag, flag.replace("_", "-"))
+            raise CannotStartError(f"--{name} goes with what has an end, and a stream has none")
+
+
+def build_stream(pipeline: beam.Pipeline, inputs: Sequence[str], run: LocalRun) -> None:
+    """Lay out the job."""
+    options = run.options
+    parquet_shards = bool(options.bytes_column)
+    # Workers may run in another folder.
+    named = [name if name.startswith(SCHEME) else os.path.abspath(name) for name in inputs]
+    source = (
+        ReadNotifications(options.subscription, parquet_shards=parquet_shards)
+        if options.subscription
+        else PollInputs(named, poll_seconds=options.poll_seconds, parquet_shards=parquet_shards)
+    )
+    _ = (
+        pipeline
+        | "Find" >> source
+        | "Stream"
+        >> AnnotateStream(
+            pool=run.pool,
+            handler=run.handler,
+            reading=run.reading,
+            window_ms=run.settings.window_ms,
+            output=run.output.uri,
+            num_shards=options.num_shards,
+            constants=run.constants,
+        )
+    )
+
+
+def _wait(pipeline: beam.Pipeline) -> int:
+    result = pipeline.run()
+    if pipeline.options.view_as(StandardOptions).runner == _DATAFLOW:
+        say(f"started job {result.job_id()}; it goes on without this command")
+        return ALL_OK
+    say("streaming; Ctrl-C ends it")
+    try:
+        result.wait_until_finish()
+    except KeyboardInterrupt:
+        say("interrupted: what was published stands, what is at work is given up")
+        result.cancel()
+        return INTERRUPTED
+    return ALL_OK
