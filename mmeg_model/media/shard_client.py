@@ -161,4 +161,6 @@ def _receive(
     while into.num_bytes < end:
         part = buffer[: end - into.num_bytes]
         receive_into(part)
-        into.num_bytes += into.file.write(part)
+        into.num_bytes += len(part)
+        while part:  # a disk that is nearly full takes some of it
+            part = part[into.file.write(part) :]
