@@ -1,5 +1,6 @@
 """Video references become spans, and spans, behind the reshuffle, clips."""
 
+import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,10 @@ from mmeg_model.media.probe import VideoInfo
 from mmeg_model.media.source import VideoRef
 from mmeg_model.media.windows import SPAN_MS, Window, fixed_windows, group_into_spans
 from pipelines.inference import DecodedClip
+from pipelines.metrics import DECODE_MS, DECODED_CLIPS, DECODED_MS, count_reading
 from pipelines.tables import Failure, VideoPart
+
+_log = logging.getLogger(__name__)
 
 PARTS: Final = "parts"
 """The tag of what goes straight to the publisher."""
@@ -95,8 +99,11 @@ class PlanSpans(beam.DoFn):
         try:
             info = decoders.probe(video)
         except MediaError as error:
+            _log.info("%s: %s", video.label, error)
             yield TaggedOutput(PARTS, VideoPart(video, failures=(Failure.of(error),)))
             return
+        finally:
+            count_reading(decoders)
         spans = plan_spans(video, info, window_ms=self._window_ms)
         num_clips = sum(len(span.windows) for span in spans)
         part = VideoPart(video, info=info, planned_clips=num_clips, failures=broken_promises(info))
@@ -114,21 +121,26 @@ class DecodeClips(beam.DoFn):
         num_done = 0
         empty: list[Clip] = []
         cpu_seconds: list[float] = []
-        clips = self._pool.shared().decode(
-            span.video, span.info, span.windows, on_cpu_seconds=cpu_seconds.append
-        )
+        decoders = self._pool.shared()
+        clips = decoders.decode(span.video, span.info, span.windows, on_cpu_seconds=cpu_seconds.append)
         try:
             for clip in clips:
                 clip_index = span.first_clip_index + num_done
                 num_done += 1
+                DECODED_CLIPS.inc()
+                DECODED_MS.inc(clip.end_ms - clip.start_ms)
+                DECODE_MS.update(round(1000 * cpu_seconds[-1]))
                 if clip.has_audio or clip.has_video:
                     yield DecodedClip(span.video, clip_index, clip, cpu_seconds[-1])
                 else:
                     empty.append(clip)
         except MediaError as error:
             if lost := span.windows[num_done:]:  # else the file broke off behind what was wanted
+                _log.info("%s, from %.3f s: %s", span.video.label, lost[0][0] / 1000, error)
                 failure = Failure.of(error, start_ms=lost[0][0], end_ms=lost[-1][1])
                 yield TaggedOutput(PARTS, VideoPart(span.video, failed_clips=len(lost), failures=(failure,)))
+        finally:
+            count_reading(decoders)
         if empty:
             message = (
                 f"neither picture nor sound could be decoded for {len(empty)} of {len(span.windows)} clips"

@@ -1,12 +1,10 @@
 """Shards become the videos in them, less those that are done."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
-from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.runners.runner import PipelineResult
 
@@ -17,12 +15,16 @@ from mmeg_model.media.source import VideoRef
 from pipelines.completed import Completed, DoneVideos
 from pipelines.decode_clips import PARTS, DecoderPool, TaggedPart
 from pipelines.found import MEDIA_EXTENSIONS, Found
+from pipelines.metrics import (
+    MEMBERS_DONE_BEFORE,
+    MEMBERS_OF_OTHER_KINDS,
+    MEMBERS_OF_OTHER_VERSIONS,
+    RunMetrics,
+    count_reading,
+)
 from pipelines.tables import Failure, Status, VideoPart
 
-_COUNTERS: Final = "shards"
-_OTHERS: Final = "others"
-_OTHER_VERSIONS: Final = "other-versions"
-_DONE: Final = "done-before-"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,23 +62,24 @@ class IndexShards(beam.DoFn):
 
     def process(self, shard: Shard) -> Iterator[VideoRef | TaggedPart]:
         errors: list[MediaError] = []
-        others = Metrics.counter(_COUNTERS, _OTHERS)
-        for indexed in self._pool.shared().index(shard.video, self._reading, on_others=others.inc):
+        decoders = self._pool.shared()
+        for indexed in decoders.index(shard.video, self._reading, on_others=MEMBERS_OF_OTHER_KINDS.inc):
             if indexed.error is not None and indexed.video == shard.video:
                 errors.append(indexed.error)
             elif (status := shard.done.status(indexed.video)) is not None:
-                Metrics.counter(_COUNTERS, _DONE + status).inc()
-                Metrics.counter(_COUNTERS, _OTHER_VERSIONS).inc(
-                    int(shard.done.is_other_version(indexed.video))
-                )
+                MEMBERS_DONE_BEFORE[status].inc()
+                MEMBERS_OF_OTHER_VERSIONS.inc(int(shard.done.is_other_version(indexed.video)))
             elif indexed.error is not None:
+                _log.info("%s: %s", indexed.video.label, indexed.error)
                 failure = Failure.of(indexed.error)
                 yield TaggedOutput(PARTS, VideoPart(indexed.video, failures=(failure,)))
             else:
                 yield indexed.video
+        count_reading(decoders)
         if errors and shard.status is not None:
-            Metrics.counter(_COUNTERS, _DONE + shard.status).inc()
+            MEMBERS_DONE_BEFORE[shard.status].inc()
         elif errors:
+            _log.info("%s: %s", shard.video.label, shard_failure(errors).message)
             yield TaggedOutput(PARTS, VideoPart(shard.video, failures=(shard_failure(errors),)))
 
 
@@ -93,13 +96,12 @@ class MembersPassedOver:
     @classmethod
     def of(cls, result: PipelineResult) -> "MembersPassedOver":
         """What `IndexShards` counted in a pipeline that has run."""
-        found = result.metrics().query(MetricsFilter().with_namespace(_COUNTERS))["counters"]
-        counts: dict[str, int] = {counter.key.metric.name: counter.result for counter in found}
-        statuses: tuple[Status, ...] = ("ok", "partial", "failed")
+        metrics = RunMetrics()
+        metrics.add(result)
         return cls(
-            {status: counts.get(_DONE + status, 0) for status in statuses},
-            counts.get(_OTHER_VERSIONS, 0),
-            counts.get(_OTHERS, 0),
+            {status: metrics.of(counter) for status, counter in MEMBERS_DONE_BEFORE.items()},
+            metrics.of(MEMBERS_OF_OTHER_VERSIONS),
+            metrics.of(MEMBERS_OF_OTHER_KINDS),
         )
 
 

@@ -136,12 +136,21 @@ class ClipModelHandler(ModelHandler[DecodedClip, Inferred, "Model"]):
             if len(batch) == 1:
                 return [_failure(batch[0], "OutOfMemoryError", f"the clip alone does not fit: {error}")]
             out_of_memory = True
-            _log.warning("out of memory with %d clips in a batch, going on with half as many", len(batch))
+            _log.warning(
+                "out of memory with %d clips in a batch, from %s on; going on with half as many",
+                len(batch),
+                batch[0].video.label,
+            )
         except Exception as error:
             if len(batch) == 1:
                 return [_failure(batch[0], type(error).__name__, str(error) or "the network failed")]
             out_of_memory = False
-            _log.warning("a batch of %d clips failed (%r), trying them one by one", len(batch), error)
+            _log.warning(
+                "a batch of %d clips failed (%r), from %s on; trying them one by one",
+                len(batch),
+                error,
+                batch[0].video.label,
+            )
         if out_of_memory:
             self._fitting_batch_size = -(-len(batch) // 2)
             if torch.cuda.is_available():
@@ -180,4 +189,5 @@ def _loaded(bundle: str | None, device: str) -> "Model":
 
 
 def _failure(item: DecodedClip, error: str, message: str) -> Failure:
+    _log.info("%s, clip %d: infer: %s: %s", item.video.label, item.clip_index, error, message)
     return Failure("infer", error, message, item.clip.start_ms, item.clip.end_ms)

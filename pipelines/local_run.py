@@ -179,6 +179,7 @@ class LocalRun:
                 result = pipeline.run()
                 result.wait_until_finish()
                 summary.add_passed_over(MembersPassedOver.of(result))
+                summary.metrics.add(result)
             finally:  # shards that were published before it failed stand
                 names = summary.add_published(self.output, self.constants.run_id, slice_index)
                 if not self.constants.keeps_versions:

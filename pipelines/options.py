@@ -74,6 +74,11 @@ class AnnotateOptions(PipelineOptions):
         add_shard_flags(what)
         add_row_flags(parser)
         add_machine_flags(parser)
+        what.add_argument(
+            "--metrics-json",
+            metavar="FILE",
+            help="write what was counted and timed, as docs/operations.md explains it, to this file at the end",
+        )
         stream = parser.add_argument_group("streams, on a cluster; on one machine there is `mmeg watch`")
         stream.add_argument(
             "--subscription",

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmeg_model.media.source import VideoRef
+from pipelines.metrics import Published
 from pipelines.outcomes import Outcome, RunConstants, outcome_rows, run_columns, video_columns
 from pipelines.output_folder import OutputFolder, output_folder
 from pipelines.table_files import file_name, table_file, table_writers
@@ -32,8 +33,8 @@ def publish(
     stem: str,
     constants: RunConstants,
     metadata: Mapping[bytes, bytes] = NOTHING_MORE,
-) -> None:
-    """Write the three files of one shard, all of them or, seen from a query, none.
+) -> Published:
+    """Write the three files of one shard, all of them or, seen from a query, none; give back what is in them.
 
     Annotations appear first and `videos` last; the same names again overwrite what an earlier try left.
 
@@ -61,6 +62,7 @@ def publish(
         rows.finish()
         # The job of a launcher that is dead would publish beside the run that takes its place.
         output.check_not_held_by_others(constants.holder)
+    return rows.published
 
 
 class _ShardRows:
@@ -70,6 +72,7 @@ class _ShardRows:
         self._writers = writers
         self._constants = constants
         self._now = datetime.now(UTC)
+        self.published = Published()
         self._sums: dict[VideoRef | None, Outcome] = {}
         self._complete: dict[VideoRef | None, Outcome] = {}
         self._annotations: list[pa.Table] = []
@@ -108,6 +111,7 @@ class _ShardRows:
 
     def _write_outcomes(self) -> None:
         videos, errors = outcome_rows(self._complete, self._constants, self._now)
+        self.published.add(videos, errors)
         if videos:
             self._writers["videos"].write_table(pa.Table.from_pylist(videos, schema=SCHEMAS["videos"]))
         if errors:
@@ -138,12 +142,13 @@ class PublishShards(beam.PTransform):
     def _write(self, shard: tuple[int, Iterable[VideoPart | None]]) -> None:
         index, parts = shard
         name = file_name(slice_index=self._slice_index, shard=index, num_shards=self._num_shards)
-        publish(
+        published = publish(
             (part for part in parts if part is not None),
             output=output_folder(self._output),
             stem=f"run={self._constants.run_id}/{name}",
             constants=self._constants,
         )
+        published.count()
 
     def expand(self, parts: beam.PCollection[VideoPart]) -> beam.PCollection[None]:
         num_shards = self._num_shards

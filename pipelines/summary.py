@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from mmeg_model.media.source import VideoRef
 from pipelines.index_shards import MembersPassedOver
+from pipelines.metrics import RunMetrics
 from pipelines.output_folder import OutputFolder
 from pipelines.table_files import own_files, table_file
 from pipelines.tables import Status, Table
@@ -28,6 +29,7 @@ class RunSummary:
     num_unnamed_failures: int = 0
     annotated_seconds: float = 0.0
     failures: collections.Counter[tuple[str, str]] = field(default_factory=collections.Counter)
+    metrics: RunMetrics = field(default_factory=RunMetrics)
 
     @property
     def all_ok(self) -> bool:

@@ -36,6 +36,7 @@ _NO_CREDENTIALS: Final = (
 
 _client: "Client | None" = None
 _lock = threading.Lock()
+_num_bytes_read = 0
 
 
 class NoCredentialsError(ValueError):
@@ -161,7 +162,15 @@ def _read_range(found: FoundObject, start: int, end: int, patience_seconds: floa
     if len(content) != end - start:
         message = f"{found.uri} gave {len(content)} bytes where [{start}, {end}) was asked for"
         raise MediaError("open", "RangeNotKept", message)
+    global _num_bytes_read
+    with _lock:
+        _num_bytes_read += len(content)
     return content
+
+
+def num_bytes_read() -> int:
+    """How much this process has read so far, in ranges."""
+    return _num_bytes_read
 
 
 def _blob(uri: str, generation: str | None = None) -> "Blob":

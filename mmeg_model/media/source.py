@@ -56,6 +56,11 @@ class VideoRef:
         return printable(self.location)
 
     @property
+    def label(self) -> str:
+        """What log lines call it: the uri, and behind a `#` the member of a shard."""
+        return self.uri if self.member is None else f"{self.uri}#{self.member}"
+
+    @property
     def is_packed(self) -> bool:
         """Whether the bytes are no range of `location`, but must be unpacked first."""
         return self.is_compressed or self.parquet_row is not None
