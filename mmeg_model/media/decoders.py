@@ -20,6 +20,7 @@ from mmeg_model.media.decoder_client import (
 )
 from mmeg_model.media.errors import MediaError, Stage
 from mmeg_model.media.limits import DecoderLimits, VideoLimits
+from mmeg_model.media.objects import PATIENCE_SECONDS
 from mmeg_model.media.opening import Handle, Handles, opened
 from mmeg_model.media.probe import VideoInfo
 from mmeg_model.media.shard_client import Index, Unpacked, UnpackedTooLargeError, unpack
@@ -186,7 +187,7 @@ class Decoders:
             return index.ask(child, handle, size)
 
         if not is_compressed(shard):
-            yield from self._answers("index", opened(shard), ask)
+            yield from self._answers("index", self._open(shard), ask)
             return
         with self._packs.whole(Pack(shard)) as (unpacked, descriptor):
             handle = Handle(descriptor, 0, unpacked.num_bytes)
@@ -204,7 +205,7 @@ class Decoders:
             return unpack(child, handle, pack, unpacked, most_bytes=self._limits.unpacked_bytes)
 
         try:
-            for _ in self._answers("index", opened(pack.shard), ask):
+            for _ in self._answers("index", self._open(pack.shard), ask):
                 pass
         except MediaError as error:
             unpacked.error = MediaError("index", error.error, error.message)
@@ -217,7 +218,11 @@ class Decoders:
             unpacked.error = MediaError("index", type(error).__name__, message)
 
     def _opened(self, video: VideoRef) -> AbstractContextManager[Handles]:
-        return self._packs.opened(video) if video.is_packed else opened(video)
+        return self._packs.opened(video) if video.is_packed else self._open(video)
+
+    def _open(self, video: VideoRef) -> AbstractContextManager[Handles]:
+        # The reason for which a bucket does not answer is told only before the deadline.
+        return opened(video, patience_seconds=min(PATIENCE_SECONDS, self._limits.deadline_seconds / 2))
 
     def _answers(
         self,

@@ -8,14 +8,7 @@ from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from mmeg_model.media.errors import MediaError
-from mmeg_model.media.objects import (
-    PATIENCE_SECONDS,
-    SCHEME,
-    FoundObject,
-    look_up,
-    reader_of,
-    version_changed,
-)
+from mmeg_model.media.objects import SCHEME, FoundObject, look_up, reader_of, version_changed
 from mmeg_model.media.source import VideoRef, local_version
 from mmeg_model.media.video_file import answering
 
@@ -33,7 +26,7 @@ Handles: TypeAlias = Callable[[], AbstractContextManager[Handle]]
 
 
 @contextmanager
-def opened(video: VideoRef, *, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[Handles]:
+def opened(video: VideoRef, *, patience_seconds: float) -> Iterator[Handles]:
     """Open a video for reading, in the version that it was found in.
 
     Args:

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from itertools import takewhile
 from typing import Final
 
 from mmeg_model.media.errors import MediaError
@@ -14,13 +15,14 @@ MOST_BLOCKS_AT_ONCE: Final = 4
 """1 MiB in 50 ms or so, while the one before is decoded: enough for a decoder that takes 20 MB/s."""
 MOST_BLOCKS_KEPT: Final = 64
 """16 MiB: the index of an hour or two of mp4 is a few."""
+_STREAK_OF_A_READER: Final = 3  # two may follow each other by chance, at a header
 _MOST_PLACES: Final = 8  # of sequential readers; mp4 has one for the picture and one for the sound
 
 
 class RangeReader:
     """A `mmeg_model.media.video_file.Source` of something whose ranges `fetch` reads; for one thread at a time.
 
-    Whoever reads on where a read ended gets twice as much at a time as before, up to MOST_BLOCKS_AT_ONCE, also
+    Whoever reads on where a fetch ended gets twice as much fetched as before, up to MOST_BLOCKS_AT_ONCE, also
     when such readers take turns at several places.
     """
 
@@ -34,8 +36,8 @@ class RangeReader:
         self.num_bytes = num_bytes
         self._fetch = fetch
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
-        self._fetched_before: OrderedDict[int, int] = OrderedDict()
-        """Index of a block -> how many blocks were fetched at once that ended just before it."""
+        self._streaks: OrderedDict[int, int] = OrderedDict()
+        """Index of a block -> how many fetches, each behind the other, ended just before it."""
         self._last_read = -1
         self._ahead: tuple[int, int, Future[bytes]] | None = None
         """Index of the first block, how many, and their bytes: what another thread is fetching."""
@@ -47,23 +49,23 @@ class RangeReader:
             MediaError: if they cannot be read.
         """
         first, end = offset // BLOCK_BYTES, -(-(offset + num_bytes) // BLOCK_BYTES)
-        content = b"".join(map(self._block, range(first, end)))
+        content = b"".join(self._block(index, end) for index in range(first, end))
+        self._last_read = end - 1
         start = offset - first * BLOCK_BYTES
         return content[start : start + num_bytes]
 
     def read_ahead(self) -> None:
-        """Have what follows the blocks that were read last fetched by another thread, if somebody reads on and on."""
+        """Have another thread fetch what follows, if somebody reads on and on and has little left."""
         if self._ahead is not None:
             return
-        for num_left in range(MOST_BLOCKS_AT_ONCE):
+        for num_left in range(MOST_BLOCKS_AT_ONCE // 2 + 1):
             index = self._last_read + 1 + num_left
-            num_before = self._fetched_before.get(index, 0)
-            if num_before > max(1, num_left) and index * BLOCK_BYTES < self.num_bytes:
+            if self._streaks.get(index, 0) >= _STREAK_OF_A_READER and index * BLOCK_BYTES < self.num_bytes:
                 self._start_fetching(index)
                 return
 
     def _start_fetching(self, index: int) -> None:
-        num_blocks, start, end = self._next_range(index)
+        num_blocks, start, end = self._next_range(index, 1)
         content: Future[bytes] = Future()
 
         def fetch() -> None:
@@ -75,14 +77,15 @@ class RangeReader:
         self._ahead = (index, num_blocks, content)
         threading.Thread(target=fetch, name="read ahead", daemon=True).start()
 
-    def _block(self, index: int) -> bytes:
+    def _block(self, index: int, end_index: int) -> bytes:
+        """A block, of those up to end_index that are wanted."""
         if index not in self._blocks:
             self._take_what_was_ahead(index)
         if index not in self._blocks:
-            num_blocks, start, end = self._next_range(index)
+            missing = takewhile(lambda i: i not in self._blocks, range(index, end_index))
+            num_blocks, start, end = self._next_range(index, len(list(missing)))
             self._keep(index, num_blocks, self._fetch(start, end))
         self._blocks.move_to_end(index)
-        self._last_read = index
         return self._blocks[index]
 
     def _take_what_was_ahead(self, index: int) -> None:
@@ -95,17 +98,16 @@ class RangeReader:
             with suppress(MediaError):  # it is asked for again
                 self._keep(first, num_blocks, content.result())
 
-    def _next_range(self, index: int) -> tuple[int, int, int]:
+    def _next_range(self, index: int, num_wanted: int) -> tuple[int, int, int]:
         """How many blocks to fetch at once from this one on, and which bytes these are."""
-        num_blocks = min(2 * self._fetched_before.get(index, 0) or 1, MOST_BLOCKS_AT_ONCE)
+        num_blocks = max(num_wanted, min(1 << self._streaks.get(index, 0), MOST_BLOCKS_AT_ONCE))
         start = index * BLOCK_BYTES
         return num_blocks, start, min(start + num_blocks * BLOCK_BYTES, self.num_bytes)
 
     def _keep(self, index: int, num_blocks: int, content: bytes) -> None:
-        self._fetched_before.pop(index, None)
-        self._fetched_before[index + num_blocks] = num_blocks
-        while len(self._fetched_before) > _MOST_PLACES:
-            self._fetched_before.popitem(last=False)
+        self._streaks[index + num_blocks] = self._streaks.pop(index, 0) + 1
+        while len(self._streaks) > _MOST_PLACES:
+            self._streaks.popitem(last=False)
         for i in range(num_blocks):
             if block := content[i * BLOCK_BYTES : (i + 1) * BLOCK_BYTES]:
                 self._blocks[index + i] = block

@@ -99,7 +99,8 @@ def test_a_minute_of_two_gigabytes_costs_a_few_megabytes(buckets, decoders, long
     clips = list(decoders.decode(video, info, windows[start : start + 10]))
     assert len(clips) == 10
     assert all(clip.has_audio for clip in clips)
-    # A minute of the sound is 1.9 MB, of the video 1.1 MB; the rest is the index, probing and reading ahead.
+    # A minute of the sound is 1.9 MB, of the video 1.1 MB. The rest is the index, probing, reading ahead:
+    # 4.9 MB and 6.7 MB altogether.
     assert buckets.num_bytes_sent < 8_000_000
 
 
@@ -178,3 +179,16 @@ def test_a_decoder_that_dies_over_an_object_is_followed_by_one_with_a_socket_of_
         if thread.name == "answer reads":
             thread.join(60)
             assert not thread.is_alive()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+def test_a_bucket_that_does_not_answer_is_told_of_before_the_deadline(buckets, long_video):
+    buckets.upload("v.mp4", long_video.read_bytes())
+    buckets.faults.append(Fault("alt=media", 503, times=10**6))
+    limits = DecoderLimits(deadline_seconds=2.0, memory_bytes=1 << 30)
+    with (
+        Decoders(num_decoders=1, limits=limits) as decoders,
+        pytest.raises(MediaError, match=r"open: ServiceUnavailable: .*however often it was tried"),
+    ):
+        decoders.probe(VideoRef(f"gs://{BUCKET}/v.mp4"))
+    gc.collect()

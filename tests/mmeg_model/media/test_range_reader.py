@@ -66,13 +66,12 @@ def test_who_jumps_about_gets_one_block_at_a_time_and_nothing_ahead():
 
 def test_reading_ahead_goes_on_beside(far):
     reader = RangeReader(far.fetch, num_bytes=1_000)
-    for index in range(8):
+    for index in range(12):
         assert reader.read_at(index * 16, 16) == content_at(index * 16, index * 16 + 16)
         reader.read_ahead()
-    # 0; then 1 and 2 at once, whereupon 3 to 6 are begun; they are waited for at 3, and 7 to 10 begun
-    assert reader.read_at(11 * 16, 16) == content_at(11 * 16, 12 * 16)
-    assert far.fetched[:4] == [(0, 16), (16, 48), (48, 112), (112, 176)]
-    assert len(far.fetched) == 5
+    assert reader.read_at(15 * 16, 16) == content_at(15 * 16, 16 * 16)
+    # 0; 1 and 2; 3 to 6; at 4, with 5 and 6 left, 7 to 10 ahead; at 8, 11 to 14; at 15, what was begun at 12
+    assert far.fetched == [(0, 16), (16, 48), (48, 112), (112, 176), (176, 240), (240, 304)]
 
 
 def test_what_is_fetched_ahead_is_waited_for_not_fetched_twice():
@@ -81,19 +80,27 @@ def test_what_is_fetched_ahead_is_waited_for_not_fetched_twice():
 
     def fetch(start, end):
         fetched.append(start // BLOCK_BYTES)
-        if start == 3 * BLOCK_BYTES:
+        if start == 7 * BLOCK_BYTES:
             assert asked.wait(60)
         return bytes(end - start)
 
     reader = RangeReader(fetch, num_bytes=MANY)
-    for index in range(3):
+    for index in range(6):
         reader.read_at(index * BLOCK_BYTES, BLOCK_BYTES)
     reader.read_ahead()
     reader.read_ahead()
     assert reader.read_at(90 * BLOCK_BYTES, 1) == b"\0"  # others need not wait
     threading.Timer(0.05, asked.set).start()
-    reader.read_at(3 * BLOCK_BYTES, 4 * BLOCK_BYTES)
-    assert sorted(fetched) == [0, 1, 3, 90]
+    reader.read_at(7 * BLOCK_BYTES, 4 * BLOCK_BYTES)
+    assert sorted(fetched) == [0, 1, 3, 7, 90]
+
+
+def test_a_read_that_touches_several_blocks_is_one_fetch():
+    fetched = []
+    reader = RangeReader(lambda s, e: fetched.append((s, e)) or bytes(e - s), num_bytes=MANY)
+    reader.read_at(10 * BLOCK_BYTES - 1, 3 * BLOCK_BYTES)
+    reader.read_at(12 * BLOCK_BYTES, 2 * BLOCK_BYTES)
+    assert [(s // BLOCK_BYTES, e // BLOCK_BYTES) for s, e in fetched] == [(9, 13), (13, 15)]
 
 
 def test_memory_is_bounded_and_what_is_read_again_and_again_stays():
@@ -111,15 +118,15 @@ def test_memory_is_bounded_and_what_is_read_again_and_again_stays():
 
 def test_a_failure_to_read_ahead_is_for_who_asks(far):
     reader = RangeReader(far.fetch, num_bytes=1_000)
-    for index in range(3):
+    for index in range(6):
         reader.read_at(index * 16, 16)
     far.failure = MediaError("open", "NotFound", "it is gone")
     reader.read_ahead()
     with pytest.raises(MediaError, match="it is gone"):
-        reader.read_at(48, 1)
+        reader.read_at(112, 1)
     far.failure = None
     reader.read_ahead()
-    assert reader.read_at(48, 20) == content_at(48, 68)
+    assert reader.read_at(112, 20) == content_at(112, 132)
 
 
 @given(
