@@ -1,13 +1,15 @@
 """Whole runs over tar and Parquet shards."""
 
+import tarfile
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from makers.shards import make_parquet, make_tar, webdataset_members
 from makers.tables import read
 from makers.video import Recipe, make_video
+
+from pipelines.cli import main
 
 Rows = dict[str, list[tuple[Any, ...]]]
 
@@ -47,14 +49,12 @@ def rows_by_name(output: Path) -> Rows:
 
 @pytest.fixture(scope="module")
 def expected(loose: Path, tmp_path_factory: pytest.TempPathFactory) -> Rows:
-    from pipelines.cli import main
-
     output = tmp_path_factory.mktemp("expected")
     assert main(["annotate", str(loose), "--output", str(output)]) == 0
     return rows_by_name(output)
 
 
-@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tgz", "a.tar.bz2", "a.tar.xz"])
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
 def test_a_tar_gives_the_rows_of_its_files(
     name: str, videos: list[bytes], expected: Rows, tmp_path: Path, annotate: Any, capsys: Any
 ) -> None:
@@ -65,7 +65,7 @@ def test_a_tar_gives_the_rows_of_its_files(
     assert "8 members of shards are neither video nor sound" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("rows_per_group", [1, 3, 100])
+@pytest.mark.parametrize("rows_per_group", [3, 100])
 def test_a_parquet_gives_the_rows_of_its_files(
     rows_per_group: int, videos: list[bytes], expected: Rows, tmp_path: Path, annotate: Any
 ) -> None:
@@ -74,3 +74,148 @@ def test_a_parquet_gives_the_rows_of_its_files(
     flags = ("--bytes-column", "video", "--key-column", "name")
     assert annotate(shard, *flags, output=tmp_path / "out", num_inputs=4) == 0
     assert rows_by_name(tmp_path / "out") == expected
+
+
+def test_members_of_shards_and_files_in_one_run(
+    videos: list[bytes], loose: Path, expected: Rows, tmp_path: Path, annotate: Any
+) -> None:
+    """A manifest that names files, a tar and a Parquet file; several shards of output; several slices."""
+    make_tar(tmp_path / "a.tar", webdataset_members(videos))
+    make_parquet(tmp_path / "b.parquet", {"key": ["x", "y"], "film": videos[:2]})
+    (tmp_path / "list.txt").write_text(f"a.tar\n{loose}\nb.parquet\n")
+    flags = ("--bytes-column", "film", "--num-shards", 3, "--slice-videos", 2)
+    assert annotate(tmp_path / "list.txt", *flags, output=tmp_path / "out", num_inputs=10) == 0
+    rows = rows_by_name(tmp_path / "out")
+    assert rows["x"] == expected["000000.mp4"]
+    assert rows["y"] == expected["000001.mp4"]
+    assert len(rows["000002.mp4"]) == 2 * len(expected["000002.mp4"])  # of the tar, and of the folder
+
+
+def test_what_is_done_of_a_shard_is_not_done_again(
+    videos: list[bytes], tmp_path: Path, annotate: Any, capsys: Any
+) -> None:
+    shard, output = make_tar(tmp_path / "a.tar", webdataset_members(videos)), tmp_path / "out"
+    assert annotate(shard, "--limit", 1, output=output, num_inputs=1) == 0
+    assert [row["member"] for row in read(output, "videos")] == ["000000.mp4"]
+    capsys.readouterr()
+    assert annotate(shard, output=output, num_inputs=4) == 0
+    assert "videos    3: 3 ok, 0 partial, 0 failed; done before: 1 ok" in capsys.readouterr().out
+    assert annotate(shard, output=output, num_inputs=4) == 0
+    assert "videos    0: 0 ok, 0 partial, 0 failed; done before: 4 ok" in capsys.readouterr().out
+
+
+def test_members_that_failed_before_are_counted_and_taken_again_if_asked(
+    videos: list[bytes], tmp_path: Path, annotate: Any, capsys: Any
+) -> None:
+    shard, output = tmp_path / "a.tar", tmp_path / "out"
+    members: list[Any] = [("good.mp4", videos[1]), ("bad.mp4", b"no video"), ("empty.mp4", b"")]
+    make_tar(shard, members)
+    assert annotate(shard, output=output, num_inputs=3) == 1
+    assert annotate(shard, output=output, num_inputs=3) == 1
+    assert "videos    0: 0 ok, 0 partial, 0 failed; done before: 2 failed, 1 ok" in capsys.readouterr().out
+    assert annotate(shard, "--retry-failed", output=output, num_inputs=3) == 1
+    assert "videos    2: 0 ok, 0 partial, 2 failed; done before: 1 ok" in capsys.readouterr().out
+
+
+def test_another_version_of_a_shard_replaces_its_members_if_asked(
+    videos: list[bytes], tmp_path: Path, annotate: Any, capsys: Any
+) -> None:
+    shard, output = tmp_path / "a.tar", tmp_path / "out"
+    make_tar(shard, [("a.mp4", videos[0]), ("b.mp4", videos[1])])
+    assert annotate(shard, output=output, num_inputs=2) == 0
+    make_tar(shard, [("a.mp4", videos[2]), ("b.mp4", videos[1]), ("c.mp4", videos[1])])
+    assert annotate(shard, output=output, num_inputs=3) == 0
+    assert "2 videos are another version than the one in the tables" in capsys.readouterr().err
+    assert annotate(shard, "--replace-changed", output=output, num_inputs=3) == 0
+    seconds = {row["member"]: row["duration_seconds"] for row in read(output, "videos")}
+    assert seconds["a.mp4"] == pytest.approx(13, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_a_shard_that_was_cut_off_is_one_failed_row_beside_its_members(
+    name: str, videos: list[bytes], tmp_path: Path, annotate: Any, capsys: Any
+) -> None:
+    shard, output = tmp_path / name, tmp_path / "out"
+    make_tar(shard, [("a.mp4", videos[1]), ("b.mp4", videos[2]), ("c.mp4", videos[1])])
+    shard.write_bytes(shard.read_bytes()[: len(videos[1]) + len(videos[2]) // 2])
+    assert annotate(shard, output=output, num_inputs=2) == 1
+    videos_found = {row["member"]: row["status"] for row in read(output, "videos")}
+    assert videos_found == {"a.mp4": "ok", None: "failed"}
+    (error,) = read(output, "errors")
+    assert (error["stage"], error["error"], error["member"]) == ("index", "TruncatedShard", None)
+    assert "cut off" in error["message"]
+    capsys.readouterr()
+    assert annotate(shard, output=output, num_inputs=2) == 1
+    assert "videos    0: 0 ok, 0 partial, 0 failed; done before: 1 failed, 1 ok" in capsys.readouterr().out
+
+
+def test_hostile_members_are_rows_and_no_more(videos: list[bytes], tmp_path: Path, annotate: Any) -> None:
+    link = tarfile.TarInfo("link.mp4")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    device = tarfile.TarInfo("device.mp4")
+    device.type = tarfile.CHRTYPE
+    members = [
+        ("../up.mp4", videos[1]),
+        ("/etc/a.mp4", videos[1]),
+        ("twice.mp4", b""),
+        (link, b""),
+        (device, b""),
+    ]
+    shard = make_tar(tmp_path / "a.tar", [*members, ("twice.mp4", videos[1]), ("README", b"x")])
+    assert annotate(shard, output=tmp_path / "out", num_inputs=5) == 1
+    statuses = {row["member"]: row["status"] for row in read(tmp_path / "out", "videos")}
+    good = dict.fromkeys(("../up.mp4", "/etc/a.mp4", "twice.mp4"), "ok")
+    assert statuses == good | dict.fromkeys(("link.mp4", "device.mp4"), "failed")
+    assert {row["error"] for row in read(tmp_path / "out", "errors")} == {"NoRegularFile"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "out"]
+
+
+def test_parquet_that_does_not_fit_is_one_failed_row(
+    videos: list[bytes], tmp_path: Path, annotate: Any
+) -> None:
+    keys = ["a", None, "b", "b", "c"]
+    rows = [videos[1], videos[1], videos[1], videos[1], None]
+    make_parquet(tmp_path / "in" / "good.parquet", {"key": keys, "video": rows})
+    make_parquet(tmp_path / "in" / "other.parquet", {"key": keys, "film": rows})
+    output = tmp_path / "out"
+    assert annotate(tmp_path / "in", "--bytes-column", "video", output=output, num_inputs=5) == 1
+    statuses = {(Path(r["video_uri"]).stem, r["member"]): r["status"] for r in read(output, "videos")}
+    assert statuses == {
+        ("good", "a"): "ok",
+        ("good", "b"): "ok",
+        ("good", "c"): "failed",
+        ("good", None): "failed",
+        ("other", None): "failed",
+    }
+    messages = {row["error"]: row["message"] for row in read(output, "errors")}
+    assert messages["NullBytes"] == "the column video is null in this row"
+    assert messages["MissingColumn"].startswith("there is no column video, only key, film")
+    assert messages["NullKey"] == (
+        "row 1: no key in the column key; left out; "
+        "row 3: a key in the column key that a row before has; left out"
+    )
+
+
+def test_limit_and_dry_run_count_members_in_the_order_found(
+    videos: list[bytes], loose: Path, tmp_path: Path, annotate: Any, capsys: Any
+) -> None:
+    shard = make_tar(tmp_path / "a.tar.gz", [(f"{i}.mp4", videos[1]) for i in (3, 1, 2)])
+    output = tmp_path / "out"
+    inputs = (loose / "000001.mp4", shard, loose / "000000.mp4")
+    assert main(["annotate", *map(str, inputs), "--output", str(output), "--dry-run", "--limit", "3"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [str(inputs[0]), f"{shard}\t3.mp4", f"{shard}\t1.mp4"]
+    assert "would annotate 3 videos; 0 are done already" in printed.err
+    assert not output.exists()
+    assert annotate(*inputs, "--limit", 3, output=output, num_inputs=3) == 0
+    assert {row["member"] for row in read(output, "videos")} == {None, "3.mp4", "1.mp4"}
+    capsys.readouterr()
+    assert main(["annotate", *map(str, inputs), "--output", str(output), "--dry-run"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [f"{shard}\t2.mp4", str(inputs[2])]
+    assert "would annotate 2 videos; 3 are done already" in printed.err
+
+
+def test_a_key_column_needs_a_column_of_bytes(tmp_path: Path, capsys: Any) -> None:
+    assert main(["annotate", str(tmp_path), "--key-column", "id", "--output", str(tmp_path / "out")]) == 2
+    assert "name the column of their videos by --bytes-column" in capsys.readouterr().err

@@ -43,6 +43,7 @@ def webdataset_members(videos: Iterable[bytes]) -> list[tuple[str | tarfile.TarI
 
 
 def make_parquet(path: Path, columns: dict[str, Any], **options: Any) -> Path:
-    """Write a Parquet file."""
+    """Write a Parquet file, and its folder if need be."""
+    path.parent.mkdir(exist_ok=True)
     pq.write_table(pa.table(columns), path, **options)
     return path
