@@ -4,20 +4,26 @@
 
 Eight minutes of 720p as eight videos, annotated on two decoders by one process that keeps its model and its decoders:
 clips per second from each source over those from loose files, in turn, medians. `gs_emulator`: objects of
-gcp-storage-emulator, which runs on the same machine and takes its share of the processor. The inputs are made
-first and kept in build/benchmarks. Needs what the tests need; takes about five minutes for each source.
+gcp-storage-emulator, which runs on the same machine and takes its share of the processor. `tar`, `tar_gz` and
+`parquet`: all eight in one shard, Parquet in one row group; finding the members, and unpacking,
+count. The inputs are made first and kept in build/benchmarks. Needs what the tests need; takes about five minutes for each source.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from decode import wall_seconds
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
@@ -34,6 +40,7 @@ SECONDS = 60
 NUM_FILES = 8
 CLIP_SECONDS = 6
 BUCKET = "benchmark"
+BYTES_COLUMN = "video"
 
 _EMULATOR = """
 import sys
@@ -72,12 +79,35 @@ def gs_emulator(video: Path) -> Iterator[list[str]]:
         emulator.stdin.close()
 
 
-SOURCES: dict[str, Callable[[Path], AbstractContextManager[list[str]]]] = {"gs_emulator": gs_emulator}
+@contextmanager
+def tar(video: Path, name: str = "videos.tar", mode: Literal["w", "w:gz"] = "w") -> Iterator[list[str]]:
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(Path(folder, name), mode) as shard:
+            for i in range(NUM_FILES):
+                shard.add(video, f"{i:06d}.mp4")
+        yield [folder]
+
+
+@contextmanager
+def parquet(video: Path) -> Iterator[list[str]]:
+    with tempfile.TemporaryDirectory() as folder:
+        names = [f"{i:06d}" for i in range(NUM_FILES)]
+        rows = pa.table({"__key__": names, BYTES_COLUMN: [video.read_bytes()] * NUM_FILES})
+        pq.write_table(rows, Path(folder, "videos.parquet"), use_dictionary=["__key__"])
+        yield [folder]
+
+
+SOURCES: dict[str, Callable[[Path], AbstractContextManager[list[str]]]] = {
+    "tar": tar,
+    "tar_gz": partial(tar, name="videos.tar.gz", mode="w:gz"),
+    "parquet": parquet,
+    "gs_emulator": gs_emulator,
+}
 
 
 def clips_per_second(run: LocalRun, inputs: Sequence[str]) -> float:
     summary = RunSummary()
-    seconds = wall_seconds(lambda: run.run(find_videos(inputs), summary))
+    seconds = wall_seconds(lambda: run.run(find_videos(inputs, parquet_shards=True), summary))
     assert summary.num_clips == NUM_FILES * SECONDS // CLIP_SECONDS, summary
     assert summary.all_ok, summary
     return summary.num_clips / seconds
@@ -87,7 +117,7 @@ def main(names: Sequence[str]) -> None:
     video = benchmark_video(HEIGHT, seconds=SECONDS)
     lines = []
     with tempfile.TemporaryDirectory() as output, loose_files(video) as files:
-        run = LocalRun.of(AnnotateOptions([], output=output, num_decoders=2))
+        run = LocalRun.of(AnnotateOptions([], output=output, num_decoders=2, bytes_column=BYTES_COLUMN))
         with closing(run.pool):
             clips_per_second(
                 run, files
