@@ -29,8 +29,9 @@ from pipelines.find_videos import FindReport, Found, find_videos
 from pipelines.local_run import LocalRun, still_to_do
 from pipelines.options import AnnotateOptions
 from pipelines.progress import RunProgress, shown
+from pipelines.runners import EMBEDDED, add_job_server_flags, job_server_options
 from pipelines.spooled import Spooled
-from pipelines.starting import CannotStartError, load_model, locked_output, tidy
+from pipelines.starting import CannotStartError, locked_output, made_ready, tidy
 from pipelines.summary import RunSummary
 
 _EXAMPLES: Final = """\
@@ -52,6 +53,7 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], AnnotateOptions]:
 
     Raises:
         SystemExit: with status 2 for a flag that nobody knows or a value that does not fit; with 0 after --help.
+        CannotStartError: if no job server answers where one is named.
     """
     dashes = list(arguments).index("--") if "--" in arguments else len(arguments)
     ours, unchecked = list(arguments[:dashes]), list(arguments[dashes + 1 :])
@@ -76,6 +78,20 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], AnnotateOptions]:
     for options_class in _all_options_classes():
         options_class._add_argparse_args(every_flag)
     known, others = every_flag.parse_known_args(ours)
+    of_job_server: list[str] = []
+    if known.job_endpoint and not known.runner:
+        every_flag.error(
+            "--job_endpoint needs a runner: give --runner=FlinkRunner or --runner=PortableRunner"
+        )
+    if known.job_endpoint and known.job_endpoint != EMBEDDED:
+        try:
+            described = job_server_options(
+                known.job_endpoint, deadline_seconds=known.cluster_deadline_seconds
+            )
+        except ValueError as error:
+            raise CannotStartError(str(error)) from error
+        of_job_server = add_job_server_flags(every_flag, described)
+        known, others = every_flag.parse_known_args(ours)
     if unknown := [other for other in others if other.startswith("-")]:
         every_flag.error(f"unknown flag {unknown[0]}; see mmeg annotate --help")
     if known.dry_run:
@@ -83,7 +99,13 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], AnnotateOptions]:
     if known.direct_num_workers != every_flag.get_default("direct_num_workers"):
         every_flag.error("--direct_num_workers follows from --num-decoders; give that")
     given = {name: value for name, value in vars(known).items() if value != every_flag.get_default(name)}
-    return others, AnnotateOptions(unchecked, **given)
+    # Beam asks the job server again, and takes from the flags what no options class knows.
+    for_job_server = [
+        f"--{name}" if value is True else f"--{name}={value}"
+        for name in of_job_server
+        if (value := given.pop(name, None)) is not None
+    ]
+    return others, AnnotateOptions([*for_job_server, *unchecked], **given)
 
 
 def _all_options_classes() -> list[Any]:
@@ -98,8 +120,8 @@ def annotate(arguments: Sequence[str], *, started: float) -> int:
         started: when the command began, on the monotonic clock.
     """
     quiet_libraries()
-    inputs, options = parse(arguments)
     try:
+        inputs, options = parse(arguments)
         return _annotate(inputs, options, started)
     except (CannotStartError, RefusedError, InUseError) as error:
         say(f"mmeg annotate: {error}")
@@ -133,9 +155,7 @@ def _annotate(inputs: list[str], options: AnnotateOptions, started: float) -> in
         with contextlib.closing(run.pool):
             if options.plan_only:
                 return _show_plan(run, found, _read_completed(run))
-            run.pool.shared().start()  # beside the model, which takes as long
-            load_model(run)
-            return _run(run, found, started)
+            return _run(made_ready(run), found, started)
 
 
 def _read_completed(run: LocalRun) -> Completed:
@@ -146,7 +166,10 @@ def _run(run: LocalRun, found: Spooled[Found], started: float) -> int:
     """Annotate what is still to be done, and say what became of it."""
     summary = RunSummary()
     ended_early: Exception | None = None
-    with locked_output(run), interruptible("published slices stand, the one at work is given up"):
+    with (
+        locked_output(run),
+        interruptible("published slices stand, the one at work is given up", on_leaving=run.job.cancel),
+    ):
         completed = _read_completed(run)
         try:
             tidy(run.output, completed)

@@ -15,6 +15,7 @@ from mmeg_model.media.errors import MediaError
 from mmeg_model.media.probe import VideoInfo
 from mmeg_model.media.source import VideoRef
 from mmeg_model.media.windows import SPAN_MS, Window, fixed_windows, group_into_spans
+from pipelines.cores import num_cores
 from pipelines.inference import DecodedClip
 from pipelines.metrics import DECODE_MS, DECODED_CLIPS, DECODED_MS, count_reading
 from pipelines.tables import Failure, VideoPart
@@ -43,14 +44,20 @@ class Span:
 class DecoderPool:
     """How the decoders of a process are set up; equal values share one set of children."""
 
-    num_decoders: int
+    num_decoders: int | None
+    """None: as many as the process that uses them has cores."""
     limits: DecoderLimits
+
+    @property
+    def size(self) -> int:
+        """How many there are at most in this process."""
+        return self.num_decoders or num_cores()
 
     def shared(self) -> Decoders:
         """The children of this process, made ready at the first call and kept over pipelines."""
         with _lock:
             if self not in _decoders:
-                _decoders[self] = Decoders(num_decoders=self.num_decoders, limits=self.limits)
+                _decoders[self] = Decoders(num_decoders=self.size, limits=self.limits)
             return _decoders[self]
 
     def close(self) -> None:

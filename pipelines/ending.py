@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NoReturn
 
 ALL_OK: Final = 0
@@ -17,7 +17,7 @@ INTERRUPTED: Final = 130
 
 
 @contextlib.contextmanager
-def interruptible(what_stands: str) -> Iterator[None]:
+def interruptible(what_stands: str, *, on_leaving: Callable[[], None] = lambda: None) -> Iterator[None]:
     """On SIGINT say what stands, and leave at once: Beam's threads would first finish what they are at.
 
     Decoders end when this process does. No lock is taken here, since the signal may come while it is held.
@@ -27,6 +27,7 @@ def interruptible(what_stands: str) -> Iterator[None]:
         # Nothing is cleaned up here, beside a thread that may be publishing: every start does that.
         show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
         print(f"{show_cursor}\ninterrupted: {what_stands}", file=sys.stderr, flush=True)
+        on_leaving()
         os._exit(INTERRUPTED)
 
     before = signal.getsignal(signal.SIGINT)

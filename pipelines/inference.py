@@ -5,14 +5,17 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
 
 import mmeg_model
+from mmeg_model.bundle_identity import identity
 from mmeg_model.clip import Clip, pad
 from mmeg_model.media.source import VideoRef
+from pipelines.outcomes import RunConstants
 from pipelines.tables import Annotation, Failure, Modalities
 
 if TYPE_CHECKING:
@@ -74,11 +77,33 @@ class ClipModelHandler(ModelHandler[DecodedClip, Inferred, "Model"]):
     that fails otherwise is tried again clip by clip, so that a poisoned clip costs itself alone.
     """
 
-    def __init__(self, *, bundle: str | None, device: Device, tasks: Sequence[str], batch_size: int) -> None:
+    def __init__(
+        self,
+        *,
+        bundle: str | None,
+        device: Device,
+        tasks: Sequence[str],
+        batch_size: int,
+        constants: RunConstants | None = None,
+    ) -> None:
+        """Load nothing yet.
+
+        Args:
+            bundle: the folder of the model; None for the one that ships.
+            device: where the network runs; auto is resolved in the process that loads the model.
+            tasks: of which annotations are made.
+            batch_size: most clips in a batch.
+            constants: of the run, whose rows name a model and a version of mmeg: a process that has others does not
+                take part.
+
+        Raises:
+            ValueError: if batch_size is not positive.
+        """
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"{batch_size = } must be at least 1")
-        self._bundle = bundle
+        self.bundle = bundle
+        self._constants = constants
         self._device = device
         self._tasks = tuple(tasks)
         self._batch_size = batch_size
@@ -88,9 +113,22 @@ class ClipModelHandler(ModelHandler[DecodedClip, Inferred, "Model"]):
         """The model, one for all threads of this process and for all pipelines that it runs.
 
         Raises:
-            ValueError: if the bundle cannot be loaded, or there is no GPU where one is asked for.
+            ValueError: if the bundle cannot be loaded or is another one than the run's, if this is another version of
+                mmeg, or there is no GPU where one is asked for.
         """
-        return _loaded(self._bundle, resolve_device(self._device))
+        if self._constants is not None:
+            _refuse_others(self._constants, self.bundle)
+        return _loaded(self.bundle, resolve_device(self._device))
+
+    def with_batch_size(self, batch_size: int) -> "ClipModelHandler":
+        """The same with other batches."""
+        return ClipModelHandler(
+            bundle=self.bundle,
+            device=self._device,
+            tasks=self._tasks,
+            batch_size=batch_size,
+            constants=self._constants,
+        )
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
         # max_batch_duration_secs would batch in state, behind a shuffle of the pixels.
@@ -180,6 +218,20 @@ class ClipModelHandler(ModelHandler[DecodedClip, Inferred, "Model"]):
                 )
             )
         return outcomes
+
+
+def _refuse_others(constants: RunConstants, bundle: str | None) -> None:
+    here = version("mmeg")
+    if here != constants.mmeg_version:
+        raise ValueError(
+            f"this worker has mmeg {here}, the run is one of {constants.mmeg_version}: start its workers from the "
+            "launcher's image"
+        )
+    if (model_sha256 := identity(bundle)[1]) != constants.model_sha256:
+        raise ValueError(
+            f"the model at {bundle or 'its place in mmeg'} is another one on this worker ({model_sha256[:12]}…) than "
+            f"where the run was started ({constants.model_sha256[:12]}…)"
+        )
 
 
 # Beam keeps a model for as long as a pipeline; this keeps it over the pipelines of a long list of videos.

@@ -4,17 +4,18 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
-from apache_beam.runners.runner import create_runner
 
 from mmeg_model.bundle_identity import bundle_folder, identity, read_config
 from mmeg_model.media.shards import ShardReading
 from mmeg_model.media.source import VideoRef
 from pipelines.annotate import build_pipeline
+from pipelines.cluster_check import check_worker
+from pipelines.cluster_job import RunningJob
 from pipelines.completed import NOTHING_COMPLETED, Completed, Retake, newest_run
 from pipelines.decode_clips import DecoderPool
 from pipelines.find_videos import Found
@@ -24,13 +25,20 @@ from pipelines.options import AnnotateOptions, decoder_limits
 from pipelines.outcomes import RunConstants
 from pipelines.output_folder import OutputFolder, output_folder
 from pipelines.rewriting import remove_superseded
+from pipelines.runners import (
+    BATCH_SIZES,
+    LOCAL_RUNNER,
+    default_batch_size,
+    is_cluster,
+    is_on_job_server,
+    runner_name,
+    set_cluster_defaults,
+)
 from pipelines.settings import Settings
-from pipelines.slices import SliceLimits, cut_into_slices
+from pipelines.slices import CLUSTER_SLICES, LOCAL_SLICES, SliceLimits, cut_into_slices, num_shards_of
 from pipelines.summary import RunSummary
 from pipelines.table_files import new_run_id
 from pipelines.tables import VideoPart
-
-LOCAL_RUNNER = "FnApiRunner"
 
 
 def still_to_do(
@@ -81,10 +89,14 @@ class LocalRun:
     limits: SliceLimits
     reading: ShardReading
     options: AnnotateOptions
+    job: RunningJob = field(default_factory=RunningJob)
 
     @classmethod
     def of(cls, options: AnnotateOptions) -> "LocalRun":
         """Check the options and make the parts.
+
+        What is left to defaults is filled in for the runner: on a cluster, the number of decoders and the device are
+        those of each worker.
 
         Raises:
             ValueError: if a value does not fit, the bundle is none, or there is no GPU where one is asked for.
@@ -93,8 +105,10 @@ class LocalRun:
             tasks=tuple(filter(None, (task.strip() for task in options.tasks.split(",")))),
             window_ms=_whole_ms(options.window_seconds),
         )
-        if options.view_as(StandardOptions).runner is not None:
-            create_runner(options.view_as(StandardOptions).runner)  # refuses a name that nobody knows
+        on_cluster = is_cluster(options)  # refuses a runner that nobody knows
+        set_cluster_defaults(options)
+        device = options.device if on_cluster else resolve_device(options.device)
+        slices = CLUSTER_SLICES if on_cluster else LOCAL_SLICES
         model_name, model_sha256 = identity(options.bundle)
         labels = read_config(bundle_folder(options.bundle))["labels"]
         if missing := [task for task in settings.tasks if task not in labels]:
@@ -104,16 +118,17 @@ class LocalRun:
                 "--key-column is about Parquet shards; name the column of their videos by --bytes-column"
             )
         output = output_folder(options.output)
+        constants = RunConstants(
+            run_id=new_run_id(after=newest_run(output)),
+            model_name=model_name,
+            model_sha256=model_sha256,
+            settings_sha256=settings.sha256,
+            settings_json=json.dumps(settings.canonical(), sort_keys=True),
+            mmeg_version=version("mmeg"),
+        )
         return cls(
             output=output,
-            constants=RunConstants(
-                run_id=new_run_id(after=newest_run(output)),
-                model_name=model_name,
-                model_sha256=model_sha256,
-                settings_sha256=settings.sha256,
-                settings_json=json.dumps(settings.canonical(), sort_keys=True),
-                mmeg_version=version("mmeg"),
-            ),
+            constants=constants,
             settings=settings,
             pool=DecoderPool(
                 options.num_decoders,
@@ -121,12 +136,16 @@ class LocalRun:
             ),
             handler=ClipModelHandler(
                 bundle=options.bundle and os.path.abspath(options.bundle),
-                device=resolve_device(options.device),
+                device=device,
                 tasks=settings.tasks,
-                batch_size=options.batch_size,
+                batch_size=options.batch_size or default_batch_size(options, device=device),
+                constants=constants,
             ),
             retake=Retake(failed=options.retry_failed, changed=options.replace_changed),
-            limits=SliceLimits(num_videos=options.slice_videos, num_bytes=options.slice_bytes),
+            limits=SliceLimits(
+                num_videos=options.slice_videos or slices.num_videos,
+                num_bytes=options.slice_bytes or slices.num_bytes,
+            ),
             reading=shard_reading(bytes_column=options.bytes_column, key_column=options.key_column),
             options=options,
         )
@@ -134,6 +153,21 @@ class LocalRun:
     def members_of(self, shard: VideoRef) -> Iterator[Found]:
         """What is in a shard, for what must know it before a pipeline runs."""
         return members_of(shard, self.pool.shared(), self.reading)
+
+    def fitted_to_workers(self) -> "LocalRun":
+        """The run as it suits the workers of its cluster, one of which is asked what it is.
+
+        Raises:
+            ValueError: if they are not fit for it.
+        """
+        if not is_on_job_server(self.options):  # Dataflow starts workers for a job, which takes minutes
+            return self
+        bundle, device = self.handler.bundle, self.options.device
+        worker = check_worker(
+            self.options, constants=self.constants, bundle=bundle, device=device, job=self.job
+        )
+        batch_size = self.options.batch_size or BATCH_SIZES[worker.device]
+        return replace(self, handler=self.handler.with_batch_size(batch_size))
 
     def run(
         self,
@@ -153,9 +187,9 @@ class LocalRun:
         Raises:
             Exception: whatever ended a pipeline, such as a full disk.
         """
-        if self.options.view_as(StandardOptions).runner in (None, LOCAL_RUNNER):
+        if runner_name(self.options) == LOCAL_RUNNER:
             self.options.view_as(StandardOptions).runner = LOCAL_RUNNER
-            self.options.view_as(DirectOptions).direct_num_workers = self.options.num_decoders
+            self.options.view_as(DirectOptions).direct_num_workers = self.pool.size
             self.options.view_as(DirectOptions).direct_running_mode = "in_memory"
         slice_index = first_slice
         for items in cut_into_slices(found, self.limits):
@@ -172,12 +206,11 @@ class LocalRun:
                 window_ms=self.settings.window_ms,
                 output=self.output.uri,
                 slice_index=slice_index,
-                num_shards=self.options.num_shards,
+                num_shards=self.options.num_shards or num_shards_of(items),
                 constants=self.constants,
             )
             try:
-                result = pipeline.run()
-                result.wait_until_finish()
+                result = self.job.run(pipeline)
                 summary.add_passed_over(MembersPassedOver.of(result))
                 summary.metrics.add(result)
             finally:  # shards that were published before it failed stand

@@ -1,7 +1,6 @@
 """Every flag of `mmeg annotate`, once, as Beam options."""
 
 import argparse
-import os
 from collections.abc import Callable
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -9,11 +8,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from mmeg_model.labels import LABELS_BY_TASK
 from mmeg_model.media.limits import MOST_SECONDS, DecoderLimits, VideoLimits
 from mmeg_model.media.windows import WINDOW_MS
-
-
-def _num_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+from pipelines.cores import num_cores
+from pipelines.runners import BATCH_SIZES
+from pipelines.slices import BYTES_PER_SHARD, CLUSTER_SLICES, LOCAL_SLICES
 
 
 def whole_number(most: int) -> Callable[[str], int]:
@@ -86,6 +83,15 @@ class AnnotateOptions(PipelineOptions):
             help="with --streaming, and in place of INPUT: projects/…/subscriptions/… of notifications of Cloud Storage",
         )
         add_poll_flag(stream, default=30.0)
+        cluster = parser.add_argument_group("clusters")
+        cluster.add_argument(
+            "--cluster-deadline-seconds",
+            type=_seconds_up_to(86_400),
+            default=25.0,
+            metavar="S",
+            help="longest time until a job server and the first worker answer (default: %(default)s); raise it where "
+            "workers are started on demand",
+        )
 
 
 def add_shard_flags(flags: argparse._ActionsContainer) -> None:
@@ -137,9 +143,9 @@ def add_machine_flags(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--batch-size",
         type=whole_number(4096),
-        default=8,
         metavar="N",
-        help="clips in a batch of the network (default: %(default)s); halved where memory does not suffice",
+        help=f"clips in a batch of the network (default: {BATCH_SIZES['cpu']}, on a GPU {BATCH_SIZES['cuda']}); "
+        "halved where memory does not suffice",
     )
     add_decoder_flags(where, decoded="about a minute of one video")
     where.add_argument(
@@ -153,23 +159,22 @@ def add_machine_flags(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--slice-videos",
         type=whole_number(10**9),
-        default=64,
         metavar="N",
-        help="videos after which results are published (default: %(default)s): what is interrupted loses a slice",
+        help="videos after which results are published: what is interrupted loses a slice "
+        f"(default: {LOCAL_SLICES.num_videos}, on a cluster {CLUSTER_SLICES.num_videos})",
     )
     where.add_argument(
         "--slice-bytes",
         type=whole_number(10**18),
-        default=4_000_000_000,
         metavar="N",
-        help="bytes of input after which results are published (default: %(default)s)",
+        help="bytes of input after which results are published "
+        f"(default: {LOCAL_SLICES.num_bytes}, on a cluster {CLUSTER_SLICES.num_bytes})",
     )
     where.add_argument(
         "--num-shards",
         type=whole_number(10_000),
-        default=1,
         metavar="N",
-        help="files for each table and slice (default: %(default)s)",
+        help=f"files for each table and slice (default: one for each {BYTES_PER_SHARD} bytes of input)",
     )
 
 
@@ -190,9 +195,8 @@ def add_decoder_flags(flags: argparse._ActionsContainer, *, decoded: str) -> Non
     flags.add_argument(
         "--num-decoders",
         type=whole_number(1024),
-        default=_num_cores(),
         metavar="N",
-        help="decoder processes side by side (default: one for each core, here %(default)s)",
+        help=f"decoder processes side by side (default: one for each core of the machine, here {num_cores()})",
     )
     flags.add_argument(
         "--decode-deadline-seconds",

@@ -27,10 +27,10 @@ from pipelines.ending import (
     is_of_surroundings,
     quiet_libraries,
 )
-from pipelines.local_run import LOCAL_RUNNER
 from pipelines.options import add_decoder_flags, decoder_limits, whole_number
 from pipelines.prepare import CorpusPlan, PlanCorpora, WriteShards, request_of, shards_to_write
 from pipelines.progress import ShardProgress, shown
+from pipelines.runners import LOCAL_RUNNER
 
 _DESCRIPTION: Final = """\
 Decode corpora once, by the decoder that annotation uses, into shards that training maps into memory: for each
@@ -169,7 +169,7 @@ def _run_pipeline(elements: Sequence[object], transform: beam.PTransform, pool: 
         options = PipelineOptions(
             runner=LOCAL_RUNNER,
             direct_running_mode="in_memory",
-            direct_num_workers=pool.num_decoders,
+            direct_num_workers=pool.size,
         )
         with beam.Pipeline(options=options) as pipeline:
             _ = pipeline | beam.Create(elements) | transform

@@ -8,6 +8,7 @@ from pipelines.ending import say
 from pipelines.local_run import LocalRun
 from pipelines.output_folder import OutputFolder
 from pipelines.rewriting import finish_rewrites, remove_orphans, remove_superseded
+from pipelines.runners import is_cluster
 from pipelines.tables import TABLES
 from pipelines.torn_panes import mend_panes
 
@@ -25,6 +26,22 @@ def load_model(run: LocalRun) -> None:
     try:
         run.handler.load_model()
     except (ValueError, OSError) as error:
+        raise CannotStartError(str(error)) from error
+
+
+def made_ready(run: LocalRun) -> LocalRun:
+    """See that the network and the decoders start, on this machine or on the workers of a cluster.
+
+    Raises:
+        CannotStartError: if they do not.
+    """
+    if not is_cluster(run.options):
+        run.pool.shared().start()  # beside the model, which takes as long
+        load_model(run)
+        return run
+    try:
+        return run.fitted_to_workers()
+    except ValueError as error:
         raise CannotStartError(str(error)) from error
 
 

@@ -13,9 +13,10 @@ from apache_beam.options.pipeline_options import StandardOptions
 from mmeg_model.media.objects import SCHEME
 from pipelines.completed import read_completed
 from pipelines.ending import ALL_OK, ENDED_EARLY, INTERRUPTED, first_line, is_of_surroundings, say
-from pipelines.local_run import LOCAL_RUNNER, LocalRun
+from pipelines.local_run import LocalRun
 from pipelines.options import AnnotateOptions
-from pipelines.starting import CannotStartError, load_model, locked_output, tidy
+from pipelines.runners import LOCAL_RUNNER
+from pipelines.starting import CannotStartError, locked_output, made_ready, tidy
 from pipelines.stream import AnnotateStream, PollInputs, ReadNotifications
 
 _DO_NOT_STREAM: Final = (None, "DirectRunner", LOCAL_RUNNER)
@@ -36,7 +37,7 @@ def annotate_stream(inputs: Sequence[str], options: AnnotateOptions) -> int:
     except (ValueError, OSError) as error:
         raise CannotStartError(str(error)) from error
     run = replace(run, constants=replace(run.constants, keeps_versions=True))
-    load_model(run)
+    run = made_ready(run)
     with contextlib.closing(run.pool), locked_output(run):
         tidy(run.output, read_completed(run.output, run.constants))
         pipeline = beam.Pipeline(options=options)
@@ -88,7 +89,7 @@ def build_stream(pipeline: beam.Pipeline, inputs: Sequence[str], run: LocalRun) 
             reading=run.reading,
             window_ms=run.settings.window_ms,
             output=run.output.uri,
-            num_shards=options.num_shards,
+            num_shards=options.num_shards or 1,
             constants=run.constants,
         )
     )
