@@ -13,6 +13,7 @@ from pipelines.index_shards import IndexShards, Shard
 from pipelines.inference import ClipModelHandler
 from pipelines.outcomes import RunConstants
 from pipelines.publish import PublishShards
+from pipelines.slice_list import SliceList
 from pipelines.spread import Spread, spread_key
 from pipelines.tables import VideoPart
 
@@ -78,10 +79,11 @@ def build_pipeline(
     """Lay out one slice: annotate `videos` and what is in `shards`, and publish their rows beside those of what was
     not found.
     """
-    loose = pipeline | "Videos" >> beam.Create(videos)
+    of_slice = f"run={constants.run_id}/{{}}-{slice_index:06d}"
+    loose = pipeline | "Videos" >> SliceList(videos, output=output, name=of_slice.format("videos"))
     indexed = (
         pipeline
-        | "Shards" >> beam.Create(shards)
+        | "Shards" >> SliceList(shards, output=output, name=of_slice.format("shards"))
         | "Index" >> beam.ParDo(IndexShards(pool, reading)).with_outputs(PARTS, main="members")
     )
     members = indexed["members"] | "Spread members" >> Spread(spread_key)

@@ -35,6 +35,7 @@ from pipelines.runners import (
     set_cluster_defaults,
 )
 from pipelines.settings import Settings
+from pipelines.slice_list import remove_lists
 from pipelines.slices import CLUSTER_SLICES, LOCAL_SLICES, SliceLimits, cut_into_slices, num_shards_of
 from pipelines.summary import RunSummary
 from pipelines.table_files import new_run_id
@@ -217,6 +218,7 @@ class LocalRun:
                 names = summary.add_published(self.output, self.constants.run_id, slice_index)
                 if not self.constants.keeps_versions:
                     remove_superseded(self.output, completed.superseded_by(names))
+                remove_lists(self.output)
             slice_index += 1
             on_published(items)
         return slice_index

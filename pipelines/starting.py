@@ -9,6 +9,7 @@ from pipelines.local_run import LocalRun
 from pipelines.output_folder import OutputFolder
 from pipelines.rewriting import finish_rewrites, remove_orphans, remove_superseded
 from pipelines.runners import is_cluster
+from pipelines.slice_list import remove_lists
 from pipelines.tables import TABLES
 from pipelines.torn_panes import mend_panes
 
@@ -68,6 +69,7 @@ def tidy(output: OutputFolder, completed: Completed) -> None:
     """End what runs that died have begun."""
     finish_rewrites(output)
     mend_panes(output)
+    remove_lists(output)
     if num_orphans := remove_orphans(output, completed.merged_stems):
         say(f"removed {num_orphans} files of a run that died before it published them")
     remove_superseded(output, completed.superseded)
