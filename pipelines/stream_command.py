@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 import apache_beam as beam
+import grpc
 from apache_beam.options.pipeline_options import StandardOptions
 
 from mmeg_model.media.objects import SCHEME
@@ -105,6 +106,8 @@ def _wait(pipeline: beam.Pipeline) -> int:
         result.wait_until_finish()
     except KeyboardInterrupt:
         say("interrupted: what was published stands, what is at work is given up")
-        result.cancel()
+        # The signal goes to a job server that was started here too: then there is nobody to tell.
+        with contextlib.suppress(ValueError, grpc.RpcError):
+            result.cancel()
         return INTERRUPTED
     return ALL_OK

@@ -1,5 +1,6 @@
 """Whole runs of `mmeg annotate` over real files; after each, the promises of the tables are held against it."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from makers.prism import missing_program, prism
 from makers.promises import assert_promises
 
 from pipelines.cli import main
@@ -35,3 +37,14 @@ def mmeg() -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, **popen)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def prism_flags() -> tuple[str, ...]:
+    """Options that run a pipeline on Prism, which is built if it is not there yet."""
+    if (program := missing_program()) is not None:
+        reason = f"Prism is not tested: {program} is not installed here, which builds it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return ("--runner=PrismRunner", f"--prism_location={prism()}")

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from apache_beam.version import __version__ as BEAM_VERSION
+import apache_beam
 
 _PACKAGE: Final = "github.com/apache/beam/sdks/v2/go/cmd/prism"
 
@@ -18,7 +18,7 @@ def missing_program() -> str | None:
 
 def prism_path() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "mmeg" / f"prism-v{BEAM_VERSION}" / "prism"
+    return cache / "mmeg" / f"prism-v{apache_beam.__version__}" / "prism"
 
 
 def prism() -> Path:
@@ -27,7 +27,7 @@ def prism() -> Path:
     if not path.is_file():
         partial = path.parent / str(os.getpid())
         subprocess.run(
-            ["go", "install", f"{_PACKAGE}@v{BEAM_VERSION}"],
+            ["go", "install", f"{_PACKAGE}@v{apache_beam.__version__}"],
             check=True,
             env={**os.environ, "GOBIN": str(partial), "GOFLAGS": ""},
         )

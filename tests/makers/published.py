@@ -25,8 +25,10 @@ _INFO = VideoInfo(
 )
 
 
-def constants(run_id: str) -> RunConstants:
-    return RunConstants(run_id, "a-model", "m" * 64, "s" * 64, SETTINGS, "0.1.0")
+def constants(run_id: str, *, keeps_versions: bool = False) -> RunConstants:
+    return RunConstants(
+        run_id, "a-model", "m" * 64, "s" * 64, SETTINGS, "0.1.0", keeps_versions=keeps_versions
+    )
 
 
 def ok(video: VideoRef) -> VideoPart:
@@ -53,9 +55,19 @@ def failed(video: VideoRef | None) -> VideoPart:
 
 
 def publish_slice(
-    output: Path, parts: Sequence[VideoPart], *, run_id: str = "run-1", slice_index: int = 0
+    output: Path,
+    parts: Sequence[VideoPart],
+    *,
+    run_id: str = "run-1",
+    slice_index: int = 0,
+    keeps_versions: bool = False,
 ) -> str:
     """Publish one shard of a slice; gives back its stem."""
     stem = f"run={run_id}/{file_name(slice_index=slice_index, shard=0, num_shards=1)}"
-    publish(parts, output=LocalFolder(output), stem=stem, constants=constants(run_id))
+    publish(
+        parts,
+        output=LocalFolder(output),
+        stem=stem,
+        constants=constants(run_id, keeps_versions=keeps_versions),
+    )
     return stem

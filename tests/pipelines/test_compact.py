@@ -113,3 +113,13 @@ def test_what_cannot_start_says_why(tmp_path: Path, capsys: pytest.CaptureFixtur
     path.write_bytes(path.read_bytes()[: random.Random(0).randrange(50)])
     assert main(["compact", str(tmp_path)]) == 2
     assert "is damaged" in capsys.readouterr().err
+
+
+def test_older_versions_that_a_stream_left_are_dropped(tmp_path: Path) -> None:
+    first, second, other = VideoRef("/a.mp4", "9-1"), VideoRef("/a.mp4", "9-2"), VideoRef("/b.mp4", "1")
+    publish_slice(tmp_path, [ok(first), ok(other)], run_id="run-1", keeps_versions=True)
+    publish_slice(tmp_path, [ok(second)], run_id="run-2", keeps_versions=True)
+    assert len(read(tmp_path, "videos")) == 3
+    compact(LocalFolder(tmp_path))
+    assert sorted(row["video_version"] for row in read(tmp_path, "videos")) == ["1", "9-2"]
+    assert_promises(tmp_path, num_inputs=2)

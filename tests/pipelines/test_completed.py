@@ -147,3 +147,44 @@ def test_keys_that_end_in_zeros_are_whole(tmp_path: Path) -> None:
     completed = read_completed(LocalFolder(tmp_path))
     assert completed.videos.status(video) == "ok"
     assert completed.superseded_by([video.name_key]) == {stem: {video.key}}
+
+
+def test_versions_that_a_stream_left_side_by_side_both_count_until_they_are_compacted(tmp_path: Path) -> None:
+    first, second = VideoRef("/a.mp4", "9-1"), VideoRef("/a.mp4", "9-2")
+    old = publish_slice(tmp_path, [ok(first)], run_id="run-1")
+    new = publish_slice(tmp_path, [failed(second)], run_id="run-2", keeps_versions=True)
+    completed = read_completed(LocalFolder(tmp_path))
+    assert completed.superseded == {}
+    assert (completed.has_version(first), completed.has_version(second)) == (True, True)
+    assert not completed.has_version(VideoRef("/a.mp4", "9-3"))
+    assert completed.videos.status(first) == "failed", "of a name the newest run holds"
+    assert read_completed(LocalFolder(tmp_path), keep_versions=False).superseded == {old: {first.key}}
+    publish_slice(tmp_path, [ok(second)], run_id="run-3", keeps_versions=True)
+    assert read_completed(LocalFolder(tmp_path)).superseded == {new: {second.key}}, "the same version"
+
+
+def test_a_run_that_replaces_supersedes_all_versions(tmp_path: Path) -> None:
+    first, second, third = (VideoRef("/a.mp4", f"9-{n}") for n in (1, 2, 3))
+    old = publish_slice(tmp_path, [ok(first)], run_id="run-1", keeps_versions=True)
+    new = publish_slice(tmp_path, [ok(second)], run_id="run-2", keeps_versions=True)
+    publish_slice(tmp_path, [ok(third)], run_id="run-3")
+    assert read_completed(LocalFolder(tmp_path)).superseded == {old: {first.key}, new: {second.key}}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_two_versions_in_one_run_the_later_one_holds(tmp_path: Path, order: tuple[int, int]) -> None:
+    """Their shards and slices say nothing about that."""
+    videos = VideoRef("/a.mp4", "1000-9"), VideoRef("/a.mp4", "9-10")
+    stems = [
+        publish_slice(tmp_path, [ok(videos[i])], slice_index=n, keeps_versions=True)
+        for n, i in enumerate(order)
+    ]
+    superseded = read_completed(LocalFolder(tmp_path), keep_versions=False).superseded
+    assert superseded == {stems[order.index(0)]: {videos[0].key}}
+
+
+def test_the_files_of_the_run_itself_may_be_passed_over(tmp_path: Path) -> None:
+    video = VideoRef("/a.mp4", "1")
+    publish_slice(tmp_path, [ok(video)], run_id="run-1")
+    assert read_completed(LocalFolder(tmp_path), before="run-2").has_version(video)
+    assert not read_completed(LocalFolder(tmp_path), before="run-1").has_version(video)
