@@ -197,7 +197,7 @@ def _new_client() -> "Client":
     from google.cloud import storage
     from requests.adapters import HTTPAdapter
 
-    client = storage.Client()
+    client = storage.Client(project=None)  # one's own credentials need not name one, nor does reading objects
     # By default ten connections are kept, and each more is opened and closed for one request, with a warning.
     for scheme in ("https://", "http://"):
         client._http.mount(scheme, HTTPAdapter(pool_maxsize=_MOST_CONNECTIONS))
