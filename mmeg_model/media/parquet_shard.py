@@ -1,9 +1,10 @@
 """A Parquet shard: a video in each row. Runs in the decoder process: its footer and pages are bytes from outside."""
 
 import hashlib
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -130,8 +131,10 @@ def row_group_values(file: BinaryIO, *, row_group: int, column: str) -> Iterator
 
 def _open(file: BinaryIO) -> pq.ParquetFile:
     with _broken("no Parquet file, or its footer is broken"):
+        # To Arrow, fewer bytes than it asked for are the end of the file.
+        whole_reads = io.BufferedReader(cast(io.RawIOBase, file))
         # Not buffered ahead: the parent may have to fetch each byte over a network.
-        return pq.ParquetFile(pa.PythonFile(file, mode="r"), pre_buffer=False, buffer_size=_READ_BYTES)
+        return pq.ParquetFile(pa.PythonFile(whole_reads, mode="r"), pre_buffer=False, buffer_size=_READ_BYTES)
 
 
 @contextmanager

@@ -1,14 +1,17 @@
 """Whole runs over tar and Parquet shards."""
 
+import random
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from makers.buckets import BUCKET, Proxy
 from makers.shards import make_parquet, make_tar, webdataset_members
 from makers.tables import read
 from makers.video import Recipe, make_video
 
+from mmeg_model.media.objects import look_up
 from pipelines.cli import main
 
 Rows = dict[str, list[tuple[Any, ...]]]
@@ -74,6 +77,28 @@ def test_a_parquet_gives_the_rows_of_its_files(
     flags = ("--bytes-column", "video", "--key-column", "name")
     assert annotate(shard, *flags, output=tmp_path / "out", num_inputs=4) == 0
     assert rows_by_name(tmp_path / "out") == expected
+
+
+def test_shards_in_a_bucket(
+    videos: list[bytes], expected: Rows, buckets: Proxy, tmp_path: Path, annotate: Any
+) -> None:
+    noise = random.Random(0).randbytes(3_000_000)  # a row group of more than one read
+    shards = (
+        make_tar(tmp_path / "a.tar", [("00.mp4", videos[0]), ("noise.bin", noise), ("01.mp4", videos[1])]),
+        make_tar(tmp_path / "b.tar.gz", [("noise.bin", noise), ("2.mp4", videos[2])]),
+        make_parquet(tmp_path / "c.parquet", {"key": ["3", "no"], "video": [videos[3], noise]}),
+    )
+    for shard in shards:
+        buckets.upload(f"shards/{shard.name}", shard.read_bytes())
+    uri = f"gs://{BUCKET}/shards/"
+    assert annotate(uri, "--bytes-column", "video", output=tmp_path / "out", num_inputs=5) == 1
+    names = ("00.mp4", "01.mp4", "2.mp4", "3")
+    assert rows_by_name(tmp_path / "out") == dict(zip(names, expected.values(), strict=True))
+    found = {row["member"]: row for row in read(tmp_path / "out", "videos")}
+    assert found["no"]["status"] == "failed"
+    assert {row["video_version"] for row in found.values() if row["video_uri"] == f"{uri}a.tar"} == {
+        look_up(f"{uri}a.tar", stage="find").generation
+    }
 
 
 def test_members_of_shards_and_files_in_one_run(
