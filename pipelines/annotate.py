@@ -7,10 +7,12 @@ from apache_beam.ml.inference.base import RunInference
 
 from mmeg_model.media.shards import ShardReading
 from mmeg_model.media.source import VideoRef
+from pipelines.dataflow import resource_hints
 from pipelines.decode_clips import PARTS, DecodeClips, DecoderPool, PlanSpans, Span
 from pipelines.gather_parts import GatherParts
 from pipelines.index_shards import IndexShards, Shard
 from pipelines.inference import ClipModelHandler
+from pipelines.options import AnnotateOptions
 from pipelines.outcomes import RunConstants
 from pipelines.publish import PublishShards
 from pipelines.slice_list import SliceList
@@ -52,11 +54,13 @@ class AnnotateVideos(beam.PTransform):
         planned = videos | "Plan" >> beam.ParDo(
             PlanSpans(self._pool, window_ms=self._window_ms)
         ).with_outputs(PARTS, main="spans")
+        hints = resource_hints(videos.pipeline.options.view_as(AnnotateOptions))
         annotated = (
             planned["spans"]
             # Spans are cheap to move, pixels are not: decoded only behind this.
             | "Spread" >> Spread(lambda span: spread_key(span.video, span.first_clip_index))
-            | "Annotate spans" >> AnnotateSpans(pool=self._pool, handler=self._handler)
+            | "Annotate spans"
+            >> AnnotateSpans(pool=self._pool, handler=self._handler).with_resource_hints(**hints)
         )
         return (planned[PARTS], annotated) | "All parts" >> beam.Flatten()
 

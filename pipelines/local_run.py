@@ -17,6 +17,7 @@ from pipelines.annotate import build_pipeline
 from pipelines.cluster_check import check_worker
 from pipelines.cluster_job import RunningJob
 from pipelines.completed import NOTHING_COMPLETED, Completed, Retake, newest_run
+from pipelines.dataflow import is_dataflow, prepare
 from pipelines.decode_clips import DecoderPool
 from pipelines.find_videos import Found
 from pipelines.index_shards import MembersPassedOver, Shard, members_of, shard_reading
@@ -108,6 +109,8 @@ class LocalRun:
         )
         on_cluster = is_cluster(options)  # refuses a runner that nobody knows
         set_cluster_defaults(options)
+        if is_dataflow(options):
+            prepare(options)
         device = options.device if on_cluster else resolve_device(options.device)
         slices = CLUSTER_SLICES if on_cluster else LOCAL_SLICES
         model_name, model_sha256 = identity(options.bundle)
@@ -195,21 +198,7 @@ class LocalRun:
         slice_index = first_slice
         for items in cut_into_slices(found, self.limits):
             on_slice(items)
-            pipeline = beam.Pipeline(options=self.options)
-            build_pipeline(
-                pipeline,
-                videos=_largest_first(items),
-                shards=[Shard.of(i.video, completed) for i in items if i.video is not None and i.is_shard],
-                reading=self.reading,
-                not_found=[VideoPart(i.video, failures=(i.failure,)) for i in items if i.failure is not None],
-                pool=self.pool,
-                handler=self.handler,
-                window_ms=self.settings.window_ms,
-                output=self.output.uri,
-                slice_index=slice_index,
-                num_shards=self.options.num_shards or num_shards_of(items),
-                constants=self.constants,
-            )
+            pipeline = self.lay_out(items, slice_index=slice_index, completed=completed)
             try:
                 result = self.job.run(pipeline)
                 summary.add_passed_over(MembersPassedOver.of(result))
@@ -222,6 +211,25 @@ class LocalRun:
             slice_index += 1
             on_published(items)
         return slice_index
+
+    def lay_out(self, items: list[Found], *, slice_index: int, completed: Completed) -> beam.Pipeline:
+        """The pipeline of one slice."""
+        pipeline = beam.Pipeline(options=self.options)
+        build_pipeline(
+            pipeline,
+            videos=_largest_first(items),
+            shards=[Shard.of(i.video, completed) for i in items if i.video is not None and i.is_shard],
+            reading=self.reading,
+            not_found=[VideoPart(i.video, failures=(i.failure,)) for i in items if i.failure is not None],
+            pool=self.pool,
+            handler=self.handler,
+            window_ms=self.settings.window_ms,
+            output=self.output.uri,
+            slice_index=slice_index,
+            num_shards=self.options.num_shards or num_shards_of(items),
+            constants=self.constants,
+        )
+        return pipeline
 
 
 def _largest_first(items: list[Found]) -> list[VideoRef]:

@@ -141,6 +141,11 @@ def add_machine_flags(parser: argparse.ArgumentParser) -> None:
         help="where the network runs (default: auto, a GPU if there is one)",
     )
     where.add_argument(
+        "--accelerator",
+        metavar="SPEC",
+        help="on Dataflow, what each worker has, such as type:nvidia-l4;count:1;install-nvidia-driver",
+    )
+    where.add_argument(
         "--batch-size",
         type=whole_number(4096),
         metavar="N",

@@ -3,7 +3,7 @@
 An object is created or replaced only if its generation is the expected one, so of several that try one gets it. The
 holder renews it every minute. One that was not renewed for ten minutes, by the clock of the bucket, belongs to the
 dead, and so does one whose process ran here and is gone. A holder that could not renew it for five minutes, as on a
-laptop that slept, changes nothing more.
+laptop that slept, changes nothing more. A launcher leaves it to its job of Dataflow, which is asked after.
 """
 
 import contextlib
@@ -14,12 +14,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from mmeg_model.locked import LOCK_NAME, InUseError
 from mmeg_model.media import objects
+from pipelines.dataflow_jobs import is_active
 from pipelines.storage_errors import storage_errors
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Holder:
     started: str
     token: str
     """Tells one's own lock from any other."""
+    job: str = ""
+    """The job of Dataflow, as of `pipelines.dataflow.job_of`, that it was left to."""
 
     @classmethod
     def this(cls, by: str) -> "Holder":
@@ -51,12 +54,14 @@ class Holder:
         return cls(by, socket.gethostname(), os.getpid(), _place(), started, secrets.token_hex(8))
 
     def __str__(self) -> str:
+        if self.job:
+            return f"{self.by}, {self.job}, started {self.started}"
         return f"{self.by}, process {self.process} on {self.host}, started {self.started}"
 
     @property
     def is_gone(self) -> bool:
         """Whether it was a process of this machine and is none any more."""
-        if not self.place or self.place != _place():
+        if self.job or not self.place or self.place != _place():
             return False
         try:
             os.kill(self.process, 0)
@@ -123,7 +128,20 @@ class ObjectLock:
         finally:
             is_over.set()
             thread.join()
-            self._give_back()
+            if self._mine is not None and not self._mine.job:
+                self._give_back()
+
+    def leave_to(self, job: str) -> None:
+        """Let it stay behind us for as long as a job of Dataflow is active.
+
+        Raises:
+            OSError: if it is ours no more, or that could not be written.
+        """
+        self.check()
+        assert self._mine is not None
+        self._mine = replace(self._mine, job=job)
+        self.renew()
+        self.check()
 
     def check(self) -> None:
         """See that it is still ours.
@@ -156,7 +174,7 @@ class ObjectLock:
             if found is None:
                 continue
             other, generation, renewed = found
-            if not other.is_gone and (self._now() - renewed).total_seconds() < DEAD_SECONDS:
+            if not other.is_gone and not self._is_dead(other, renewed):
                 break
             if self._put(generation):
                 return
@@ -164,6 +182,11 @@ class ObjectLock:
             f"another run writes into {self._uri.removesuffix('/' + LOCK_NAME)}: {other if found else 'unknown'}; "
             f"if it died, it is let go of {DEAD_SECONDS / 60:.0f} minutes after"
         )
+
+    def _is_dead(self, other: Holder, renewed: datetime) -> bool:
+        is_old = (self._now() - renewed).total_seconds() >= DEAD_SECONDS
+        # A job is listed a while after it was launched.
+        return is_old and not (other.job and is_active(other.job))
 
     def _put(self, generation: int) -> bool:
         """Write the object over this generation of it, 0 for none; False if there is another one."""

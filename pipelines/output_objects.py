@@ -99,6 +99,15 @@ class ObjectFolder:
             finally:
                 self._lock = None
 
+    def leave_lock_to(self, job: str) -> None:
+        """Keep others out behind us, for as long as a job of Dataflow is active; while it is locked by us.
+
+        Raises:
+            OSError: if it is ours no more, or that could not be written.
+        """
+        assert self._lock is not None
+        self._lock.leave_to(job)
+
     def check_not_held_by_others(self, by: str) -> None:
         now = ObjectLock.of(self._bucket, self._prefix).holder()
         if now is not None and now.by != by:
