@@ -29,6 +29,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from inputs import benchmark_video
 
+from pipelines.ending import quiet_libraries
 from pipelines.find_videos import find_videos
 from pipelines.local_run import LocalRun
 from pipelines.options import AnnotateOptions
@@ -114,6 +115,7 @@ def clips_per_second(run: LocalRun, inputs: Sequence[str]) -> float:
 
 
 def main(names: Sequence[str]) -> None:
+    quiet_libraries()
     video = benchmark_video(HEIGHT, seconds=SECONDS)
     lines = []
     with tempfile.TemporaryDirectory() as output, loose_files(video) as files:
