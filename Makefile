@@ -51,6 +51,7 @@ soak: env
 benchmarks: env
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/annotate.py
+	$(BIN)/python benchmarks/sources.py
 	$(BIN)/python benchmarks/long_convolution.py
 	$(BIN)/python benchmarks/training.py
 

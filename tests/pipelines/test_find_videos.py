@@ -180,6 +180,30 @@ def test_a_link_followed_by_two_dots_is_followed(archive: Path, tmp_path: Path) 
     assert Path(found.video.location).read_bytes() == b"deep/c.wav"
 
 
+@pytest.mark.parametrize("pattern", ["", "/**/*.mp4"])
+def test_folders_are_listed_as_they_are_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "v.mp4").touch()
+    listed = []
+    scandir = os.scandir
+    monkeypatch.setattr("os.scandir", lambda path: listed.append(path) or scandir(path))
+    found = find_videos([f"{tmp_path}{pattern}"])
+    assert names([next(found)], tmp_path) == ["a/v.mp4"]
+    assert listed == [str(tmp_path), str(tmp_path / "a")]
+    assert names(list(found), tmp_path) == ["b/v.mp4", "c/v.mp4"]
+
+
+def test_a_glob_enters_links_to_folders_only_where_a_part_names_them(archive: Path) -> None:
+    (archive / "linked").symlink_to(archive / "deep")
+    report = FindReport()
+    assert names(list(find_videos([f"{archive}/l*/*.wav"], report)), archive) == ["linked/c.wav"]
+    assert names(list(find_videos([f"{archive}/**/c.wav"], report)), archive) == ["deep/c.wav"]
+    assert report.num_linked_folders == 1
+
+
 def test_two_slashes_are_one(archive: Path) -> None:
     assert len(list(find_videos([f"/{archive}/b.mp4", f"{archive}//b.mp4"]))) == 1
 
