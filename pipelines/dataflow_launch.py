@@ -10,15 +10,13 @@ from apache_beam.options.pipeline_options import StandardOptions
 from mmeg_model.locked import InUseError
 from pipelines.annotate_command import parse
 from pipelines.completed import Completed, RefusedError, read_completed
-from pipelines.dataflow import job_of
 from pipelines.ending import ALL_OK, COULD_NOT_START, quiet_libraries, say
 from pipelines.find_videos import Found, find_videos
 from pipelines.local_run import LocalRun, still_to_do
 from pipelines.options import AnnotateOptions
-from pipelines.output_objects import ObjectFolder
 from pipelines.slices import cut_into_slices
 from pipelines.spooled import Spooled
-from pipelines.starting import CannotStartError, locked_output, tidy
+from pipelines.starting import CannotStartError, leave_lock_to_job, locked_output, tidy
 from pipelines.stream_command import annotate_stream
 from pipelines.summary import RunSummary
 
@@ -77,18 +75,25 @@ def _launch_slice(inputs: Sequence[str], options: AnnotateOptions) -> int:
         found = Spooled(find_videos(inputs, parquet_shards=bool(options.bytes_column)))
     except (ValueError, OSError) as error:
         raise CannotStartError(str(error)) from error
-    with found, contextlib.closing(run.pool), locked_output(run):
-        completed = read_completed(run.output, run.constants, retake=run.retake)
-        tidy(run.output, completed)
-        items = next(cut_into_slices(_to_do(found, completed, run), run.limits), None)
-        if items is None:
-            raise CannotStartError("nothing is left to do; of what failed, --retry-failed takes up again")
-        gigabytes = sum(item.num_bytes for item in items) / 1e9
-        say(f"{len(items)} inputs, {gigabytes:.1f} GB, are this job's slice; launch again to go on behind it")
-        run.lay_out(items, slice_index=0, completed=completed).run()
-        if isinstance(run.output, ObjectFolder):
-            run.output.leave_lock_to(job_of(options))
+    with found, contextlib.closing(run.pool):
+        if not any(item.video for item in found):
+            reasons = "; ".join(item.failure.message for item in found if item.failure)
+            raise CannotStartError(f"there is nothing to annotate: {reasons or '--inputs names nothing'}")
+        with locked_output(run):
+            _launch_behind_lock(run, found)
     return ALL_OK
+
+
+def _launch_behind_lock(run: LocalRun, found: Spooled[Found]) -> None:
+    completed = read_completed(run.output, run.constants, retake=run.retake)
+    tidy(run.output, completed)
+    items = next(cut_into_slices(_to_do(found, completed, run), run.limits), None)
+    if items is None:
+        raise CannotStartError("nothing is left to do; of what failed, --retry-failed takes up again")
+    gigabytes = sum(item.num_bytes for item in items) / 1e9
+    say(f"{len(items)} inputs, {gigabytes:.1f} GB, are this job's slice; launch again to go on behind it")
+    run.lay_out(items, slice_index=0, completed=completed).run()
+    leave_lock_to_job(run)
 
 
 def _to_do(found: Iterable[Found], completed: Completed, run: LocalRun) -> Iterator[Found]:

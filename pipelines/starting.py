@@ -4,9 +4,11 @@ import contextlib
 from collections.abc import Iterator
 
 from pipelines.completed import Completed
+from pipelines.dataflow import job_of
 from pipelines.ending import say
 from pipelines.local_run import LocalRun
 from pipelines.output_folder import OutputFolder
+from pipelines.output_objects import ObjectFolder
 from pipelines.rewriting import finish_rewrites, remove_orphans, remove_superseded
 from pipelines.runners import is_cluster
 from pipelines.slice_list import remove_lists
@@ -63,6 +65,16 @@ def locked_output(run: LocalRun) -> Iterator[None]:
                 f"--output {run.output.uri} cannot be written to: {error.strerror or error}"
             ) from error
         yield
+
+
+def leave_lock_to_job(run: LocalRun) -> None:
+    """Keep other runs out for as long as the job lasts that was started on Dataflow; behind the lock.
+
+    Raises:
+        OSError: if another run has taken over meanwhile.
+    """
+    assert isinstance(run.output, ObjectFolder), "Dataflow writes to buckets alone"
+    run.output.leave_lock_to(job_of(run.options))
 
 
 def tidy(output: OutputFolder, completed: Completed) -> None:

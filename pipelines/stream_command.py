@@ -13,15 +13,15 @@ from apache_beam.options.pipeline_options import StandardOptions
 
 from mmeg_model.media.objects import SCHEME
 from pipelines.completed import read_completed
+from pipelines.dataflow import is_dataflow, job_of
 from pipelines.ending import ALL_OK, ENDED_EARLY, INTERRUPTED, first_line, is_of_surroundings, say
 from pipelines.local_run import LocalRun
 from pipelines.options import AnnotateOptions
 from pipelines.runners import LOCAL_RUNNER
-from pipelines.starting import CannotStartError, locked_output, made_ready, tidy
+from pipelines.starting import CannotStartError, leave_lock_to_job, locked_output, made_ready, tidy
 from pipelines.stream import AnnotateStream, PollInputs, ReadNotifications
 
 _DO_NOT_STREAM: Final = (None, "DirectRunner", LOCAL_RUNNER)
-_DATAFLOW: Final = "DataflowRunner"
 
 
 def annotate_stream(inputs: Sequence[str], options: AnnotateOptions) -> int:
@@ -44,7 +44,7 @@ def annotate_stream(inputs: Sequence[str], options: AnnotateOptions) -> int:
         pipeline = beam.Pipeline(options=options)
         build_stream(pipeline, inputs, run)
         try:
-            return _wait(pipeline)
+            return _wait(pipeline, run)
         except Exception as error:  # whatever it is, what was published stands
             if not is_of_surroundings(error):
                 traceback.print_exception(error)
@@ -96,10 +96,11 @@ def build_stream(pipeline: beam.Pipeline, inputs: Sequence[str], run: LocalRun) 
     )
 
 
-def _wait(pipeline: beam.Pipeline) -> int:
+def _wait(pipeline: beam.Pipeline, run: LocalRun) -> int:
     result = pipeline.run()
-    if pipeline.options.view_as(StandardOptions).runner == _DATAFLOW:
-        say(f"started job {result.job_id()}; it goes on without this command")
+    if is_dataflow(run.options):
+        leave_lock_to_job(run)
+        say(f"started {job_of(run.options)}; it goes on without this command")
         return ALL_OK
     say("streaming; Ctrl-C ends it")
     try:

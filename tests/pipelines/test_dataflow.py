@@ -1,0 +1,199 @@
+"""What Dataflow would be given: the job is translated here, and not sent."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from apache_beam.internal.gcp import auth
+from apache_beam.options.pipeline_options import GoogleCloudOptions
+from apache_beam.portability import common_urns
+from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from makers.buckets import BUCKET, Proxy
+
+from mmeg_model.media.source import VideoRef
+from pipelines.annotate_command import parse
+from pipelines.completed import NOTHING_COMPLETED
+from pipelines.dataflow_launch import flags_of, launch
+from pipelines.find_videos import Found
+from pipelines.local_run import LocalRun
+
+IMAGE = "europe-docker.pkg.dev/mmeg-project-1234/mmeg/mmeg:0.1.0"
+GPU = "type:nvidia-tesla-t4;count:1;install-nvidia-driver"
+OUTPUT = f"gs://{BUCKET}/tables"
+PARAMETERS = [
+    f"--output={OUTPUT}",
+    "--runner=DataflowRunner",
+    "--project=mmeg-project-1234",
+    "--region=europe-west4",
+    "--job_name=mmeg-tables",
+    f"--temp_location=gs://{BUCKET}/temp",
+    f"--staging_location=gs://{BUCKET}/staging",
+    f"--sdk_container_image={IMAGE}",
+    "--machine_type=n1-standard-16",
+    f"--accelerator={GPU}",
+]
+
+
+@pytest.fixture(autouse=True)
+def _without_credentials(buckets: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(auth._Credentials, "_credentials_init", True)  # else 20 s go by in asking for some
+    yield
+
+
+def translated(*more: str) -> Any:
+    """The job of a slice of one video and one shard, as Dataflow's translation leaves it."""
+    _, options = parse([*flags_of([*PARAMETERS, *more]), "--", "--dry_run=true"])
+    run = LocalRun.of(options)
+    items = [
+        Found(VideoRef("gs://archive/a.mp4", "1"), 10),
+        Found(VideoRef("gs://archive/s.tar", "1"), 10, is_shard=True),
+    ]
+    return run.lay_out(items, slice_index=0, completed=NOTHING_COMPLETED).run().job
+
+
+def steps_of(proto: beam_runner_api_pb2.Pipeline) -> list[str]:
+    """The names of what runs, and not of composites, without what Beam's own version decides."""
+    return sorted(
+        t.unique_name
+        for t in proto.components.transforms.values()
+        if t.spec.urn and not t.subtransforms and "core.py" not in t.unique_name
+    )
+
+
+def test_the_names_of_steps_are_stable() -> None:
+    """What a job keeps is found again by these; who changes one ends what streams go on from."""
+    assert steps_of(translated().proto_pipeline) == [
+        "All videos",
+        "Annotate/All parts",
+        "Annotate/Annotate spans/Decode/ParDo(DecodeClips)",
+        "Annotate/Annotate spans/Gather",
+        "Annotate/Annotate spans/Infer/BatchElements/ParDo(_GlobalWindowsBatchingDoFn)",
+        "Annotate/Annotate spans/Infer/BeamML_RunInference",
+        "Annotate/Annotate spans/Outcomes",
+        "Annotate/Plan/ParDo(PlanSpans)",
+        "Annotate/Spread/Drop key",
+        "Annotate/Spread/Key",
+        "Annotate/Spread/Reshuffle/FlatMap(restore_metadata_default_window)",
+        "Annotate/Spread/Reshuffle/GroupByKey",
+        "Annotate/Spread/Reshuffle/Map(reify_metadata_default_window)",
+        "Every outcome",
+        "Index/ParDo(IndexShards)",
+        "Not found/Impulse",
+        "Not found/Map(decode)",
+        "Publish/Every shard/Impulse",
+        "Publish/Every shard/Map(decode)",
+        "Publish/Group by shard",
+        "Publish/Key by shard",
+        "Publish/With every shard",
+        "Publish/Write",
+        "Shards/List/Impulse",
+        "Shards/List/Map(decode)",
+        "Spread members/Drop key",
+        "Spread members/Key",
+        "Spread members/Reshuffle/FlatMap(restore_metadata_default_window)",
+        "Spread members/Reshuffle/GroupByKey",
+        "Spread members/Reshuffle/Map(reify_metadata_default_window)",
+        "Videos/List/Impulse",
+        "Videos/List/Map(decode)",
+    ]
+
+
+def test_decode_inference_and_rows_are_one_stage_with_the_accelerator() -> None:
+    proto = translated().proto_pipeline
+    _, stages = FnApiRunner().create_stages(proto)
+    in_stages = [{t.unique_name for t in stage.transforms} for stage in stages]
+    steps = {step for step in steps_of(proto) if "Annotate spans" in step and "Outcomes" not in step}
+    assert len(steps) == 4, "decode, batch, infer, gather"
+    assert [steps & stage for stage in in_stages if steps & stage] == [steps]
+    hints = {
+        t.unique_name: proto.components.environments[t.environment_id].resource_hints
+        for t in proto.components.transforms.values()
+        if t.environment_id
+    }
+    expected = {
+        common_urns.resource_hints.ACCELERATOR.urn: GPU.encode(),
+        common_urns.resource_hints.MIN_RAM_BYTES.urn: str((6 + 16) << 30).encode(),  # 16 decoders of 1 GiB
+    }
+    for name, of_step in hints.items():
+        assert dict(of_step) == (expected if "Annotate spans" in name else {}), name
+
+
+def test_every_environment_is_the_image_and_no_session_is_pickled() -> None:
+    proto = translated().proto_pipeline
+    for environment in proto.components.environments.values():
+        payload = beam_runner_api_pb2.DockerPayload.FromString(environment.payload)
+        assert payload.container_image == IMAGE
+        staged = [
+            beam_runner_api_pb2.ArtifactStagingToRolePayload.FromString(artifact.role_payload).staged_name
+            for artifact in environment.dependencies
+        ]
+        assert staged == ["submission_environment_dependencies.txt"], "no session, no package"
+
+
+def template(buckets: Proxy, *parameters: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a launch leaves at --template_location: the job, and Beam's options in it."""
+    location = f"gs://{BUCKET}/launches/job_object"
+    assert launch([*PARAMETERS, f"--template_location={location}", *parameters]) == 0
+    job = json.loads(buckets.contents()["launches/job_object"])
+    return job, job["environment"]["sdkPipelineOptions"]["options"]
+
+
+def test_a_launch_starts_one_slice_and_leaves_its_lock_to_the_job(
+    buckets: Proxy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        buckets.upload(f"archive/{name}", b"x" * 10)
+    inputs = f"--inputs=gs://{BUCKET}/archive/, gs://{BUCKET}/missing.mp4"
+    job, options = template(buckets, inputs, "--slice_bytes=25", "--retry_failed=true", "--tasks=emotion")
+    assert "2 inputs, 0.0 GB, are this job's slice" in capsys.readouterr().err
+    assert (job["name"], job["type"]) == ("mmeg-tables", "JOB_TYPE_BATCH")
+    assert options["number_of_worker_harness_threads"] == 16
+    assert "use_multiple_sdk_containers" not in job["environment"]["experiments"]
+    assert "no_use_multiple_sdk_containers" in job["environment"]["experiments"]
+    assert options["dataflow_service_options"] == [f"worker_accelerator={GPU}"]
+    assert options["sdk_container_image"] == IMAGE
+    assert options["sdk_location"] == "container"
+    assert not options.get("save_main_session")
+    assert (options["retry_failed"], options["tasks"]) == (True, "emotion")
+    (pool,) = job["environment"]["workerPools"]
+    assert pool["machineType"] == "n1-standard-16"
+    assert {image["containerImage"] for image in pool["sdkHarnessContainerImages"]} == {IMAGE}
+    assert pool["numThreadsPerWorker"] == 16
+
+    lock = json.loads(buckets.contents()["tables/.mmeg.lock"])
+    assert lock["job"] == "projects/mmeg-project-1234/locations/europe-west4/jobs/mmeg-tables"
+    assert launch([*PARAMETERS, inputs]) == 2
+    assert "another run writes into" in capsys.readouterr().err
+
+
+def test_a_stream_is_one_by_its_parameters(buckets: Proxy) -> None:
+    subscription = "--subscription=projects/mmeg-project-1234/subscriptions/new-videos"
+    job, options = template(buckets, subscription)
+    assert job["type"] == "JOB_TYPE_STREAMING"
+    assert (options["streaming"], options["enable_streaming_engine"]) == (True, True)
+    assert options["number_of_worker_harness_threads"] == 16
+    assert json.loads(buckets.contents()["tables/.mmeg.lock"])["job"].endswith("/jobs/mmeg-tables")
+
+
+def test_parameters_become_flags() -> None:
+    given = ["--inputs=gs://a/x.mp4, gs://b/y/,", "--retry_failed=false", "--replace_changed=true", "--bundle=",
+             "--slice_bytes=7", "--poll_seconds=30", "--max_num_workers=3", "--unknown"]  # fmt: skip
+    assert flags_of(given) == ["gs://a/x.mp4", "gs://b/y/", "--replace-changed", "--slice-bytes=7", "--poll-seconds=30",
+                               "--streaming", "--max_num_workers=3", "--unknown"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        (["--inputs=gs://{bucket}/none/"], "there is nothing"),
+        (["--inputs=gs://{bucket}/x.mp4", "--output=/local"], "workers of Dataflow write to gs:// alone"),
+    ],
+)
+def test_what_cannot_start_says_why(
+    buckets: Proxy, capsys: pytest.CaptureFixture[str], parameters: list[str], reason: str
+) -> None:
+    assert launch([*PARAMETERS, *(p.format(bucket=BUCKET) for p in parameters)]) == 2
+    assert reason in capsys.readouterr().err
+    assert "tables/.mmeg.lock" not in buckets.contents()
