@@ -1,6 +1,5 @@
 """Dealing elements out to workers, so that what must be unpacked is unpacked by few of them."""
 
-import random
 import zlib
 from collections.abc import Callable
 from typing import Any, Final
@@ -23,7 +22,9 @@ def spread_key(video: VideoRef, part: int = 0) -> int:
         part: tells elements about one video apart.
     """
     if not video.is_packed:
-        return random.getrandbits(32)
+        # No random number: a runner that repeats a part of a job, such as Flink between two blocking exchanges, must
+        # come to the same key, or an element goes where its like has been, and another nowhere.
+        return zlib.crc32(video.key + part.to_bytes(8))
     row = video.parquet_row
     pack = f"{video.uri}\0{row.row_group if row else ''}".encode()
     number = row.row_in_group if row else zlib.crc32((video.member or "").encode())

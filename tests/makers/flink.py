@@ -1,5 +1,5 @@
-"""A Flink cluster on this machine: JobManager, TaskManagers and Beam's job server, each a JVM of its own, and the pool
-that starts Python workers outside of them.
+"""A Flink cluster on this machine: JobManager, TaskManagers and Beam's job server, each a JVM of its own, and beside each
+TaskManager the pool that starts its Python workers, as in a pod.
 """
 
 import contextlib
@@ -18,16 +18,19 @@ from typing import Any, Final
 
 from makers.killing import descendants, kill_tree
 
-POM: Final = Path(__file__).parents[1] / "flink" / "pom.xml"
+_FOLDER: Final = Path(__file__).parents[1] / "flink"
+_POM: Final = _FOLDER / "pom.xml"
+_POOL: Final = _FOLDER / "one_address_pool.py"
 NUM_TASK_MANAGERS: Final = 2
-SLOTS_EACH: Final = 1
-_START_SECONDS: Final = 60
-_SMALL_JVM: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xss512k")
+_START_SECONDS: Final = 120
+_SMALL_JVM: Final = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xss512k")
 # Beam's serializers look into classes of the JDK.
 _OPENED: Final = tuple(
     f"--add-opens=java.base/{package}=ALL-UNNAMED"
     for package in ("java.util", "java.lang", "java.net", "java.nio", "java.time")
 )
+_WORKERS_HOST: Final = "workers"
+"""What each TaskManager calls the address of its own pool."""
 
 
 def missing_programs() -> list[str]:
@@ -37,11 +40,13 @@ def missing_programs() -> list[str]:
 
 def jars() -> Path:
     """The folder of the jars, which Maven fetches once for each environment and pom.xml."""
-    folder = Path(sys.prefix) / "share" / "flink" / hashlib.sha256(POM.read_bytes()).hexdigest()[:16]
+    folder = Path(sys.prefix) / "share" / "flink" / hashlib.sha256(_POM.read_bytes()).hexdigest()[:16]
     if not folder.is_dir():
         partial = folder.with_name(f"{folder.name}.{os.getpid()}")
         goal = ("dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={partial}")
-        subprocess.run(["mvn", "--batch-mode", "--quiet", "--file", str(POM), *goal], check=True, timeout=280)
+        subprocess.run(
+            ["mvn", "--batch-mode", "--quiet", "--file", str(_POM), *goal], check=True, timeout=280
+        )
         with contextlib.suppress(OSError):  # another process was faster
             partial.rename(folder)
     return folder
@@ -51,40 +56,38 @@ def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
-            each.bind(("127.0.0.1", 0))
+            each.bind(("", 0))
         return [each.getsockname()[1] for each in sockets]
 
 
 class FlinkCluster:
-    """Two TaskManagers of two slots each, and a job server that sends them what it is given."""
+    """Two TaskManagers of one slot each, and a job server that sends them what it is given."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._classpath = f"{jars()}/*"
         self._rpc, self._rest, self._job, self._artifact, self._expansion, self._pool = free_ports(6)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._killed: set[str] = set()
         self._num_task_managers = 0
 
     @property
-    def job_endpoint(self) -> str:
-        return f"localhost:{self._job}"
-
-    @property
     def flags(self) -> tuple[str, ...]:
-        """For `mmeg annotate`: runs there, with the workers of the pool."""
-        return ("--runner=PortableRunner", f"--job_endpoint={self.job_endpoint}", *self.worker_flags())
-
-    def worker_flags(self, port: int | None = None) -> tuple[str, ...]:
-        """For `mmeg annotate`: takes the workers of the pool at a port, by default this cluster's own."""
-        return ("--environment_type=EXTERNAL", f"--environment_config=localhost:{port or self._pool}")
+        """For `mmeg annotate`: runs there, and waits long enough on a busy machine."""
+        return (
+            "--runner=PortableRunner",
+            f"--job_endpoint=localhost:{self._job}",
+            "--environment_type=EXTERNAL",
+            f"--environment_config={_WORKERS_HOST}:{self._pool}",
+            "--cluster-deadline-seconds=120",
+        )
 
     def start(self) -> None:
         """Start everything, and return when it is ready for jobs."""
         self._write_configuration()
-        entry_points = "org.apache.flink.runtime"
-        self._java(
-            "jobmanager", f"{entry_points}.entrypoint.StandaloneSessionClusterEntrypoint", heap_mib=256
-        )
+        entry_point = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
+        self._java("jobmanager", entry_point, "--configDir", str(self._folder))
+        self.wait_for("the JobManager", lambda: self._get("/overview"))
         for _ in range(NUM_TASK_MANAGERS):
             self.add_task_manager()
         self._java(
@@ -96,11 +99,9 @@ class FlinkCluster:
             f"--artifact-port={self._artifact}",
             f"--expansion-port={self._expansion}",
             f"--artifacts-dir={self._folder / 'artifacts'}",
-            heap_mib=256,
         )
-        self.start_worker_pool()
-        self.wait_for("slots", lambda: self.overview()["slots-total"] == NUM_TASK_MANAGERS * SLOTS_EACH)
-        self.wait_for("the job server", lambda: _accepts(self._job))
+        self.wait_for("slots", lambda: self._get("/overview")["slots-total"] == NUM_TASK_MANAGERS)
+        self.wait_for("the job server", lambda: accepts("localhost", self._job))
 
     def stop(self) -> None:
         """Kill everything, in whatever state it is."""
@@ -110,48 +111,66 @@ class FlinkCluster:
             process.wait()
 
     def add_task_manager(self) -> str:
-        """Start one more; gives back its name."""
+        """Start one more, with its pool; gives back its name."""
         name = f"taskmanager-{self._num_task_managers}"
         self._num_task_managers += 1
+        address = f"127.0.0.{self._num_task_managers + 1}"
+        hosts = self._folder / f"{name}.hosts"
+        hosts.write_text(f"127.0.0.1 localhost {socket.gethostname()}\n{address} {_WORKERS_HOST}\n")
+        self.start_pool(f"{name}-pool", f"{address}:{self._pool}")
         main = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
-        self._java(name, main, "--configDir", str(self._folder), heap_mib=256)
+        self._java(name, main, "--configDir", str(self._folder), jvm=[f"-Djdk.net.hosts.file={hosts}"])
         return name
+
+    def start_pool(self, name: str, address: str, environment: Mapping[str, str] | None = None) -> None:
+        """Start a process that starts a Python worker whenever it is asked to, and wait until it listens."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # it starts what is called python there
+        with (self._folder / f"{name}.log").open("wb") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, str(_POOL), address],
+                cwd=self._folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", **(environment or {})},
+            )
+        host, _, port = address.partition(":")
+        self.wait_for(name, lambda: accepts(host, int(port)))
 
     def kill(self, name: str) -> None:
         """SIGKILL for one process, and for that alone."""
-        process = self._processes[name]
-        process.kill()
-        process.wait()
+        self._killed.add(name)
+        self._processes[name].kill()
+        self._processes[name].wait()
 
-    def start_worker_pool(self) -> None:
-        self._processes["workers"] = worker_pool(self._pool, self._folder / "workers.log")
-
-    def workers(self) -> list[int]:
-        """The Python workers that the pool has started and that live."""
-        return descendants(self._processes["workers"].pid)
-
-    def overview(self) -> dict[str, Any]:
-        return self._get("/overview")
+    def workers(self, task_manager: str) -> list[int]:
+        """The Python workers of a TaskManager that live, and their decoders."""
+        return descendants(self._processes[f"{task_manager}-pool"].pid)
 
     def jobs(self) -> list[dict[str, Any]]:
-        """All jobs so far, the newest first."""
-        jobs = self._get("/jobs/overview")["jobs"]
-        return sorted(jobs, key=lambda job: job["start-time"], reverse=True)
+        """All jobs so far, the oldest first."""
+        jobs: list[dict[str, Any]] = self._get("/jobs/overview")["jobs"]
+        return sorted(jobs, key=lambda job: job["start-time"])
 
-    def num_restarts(self, job: Mapping[str, Any]) -> int:
-        metrics = self._get(f"/jobs/{job['jid']}/metrics?get=numRestarts")
-        return int(metrics[0]["value"])
+    def is_at_work(self, job: Mapping[str, Any]) -> bool:
+        """Whether a job is inferring now."""
+        vertices = self._get(f"/jobs/{job['jid']}")["vertices"]
+        return any("Infer" in vertex["name"] and vertex["status"] == "RUNNING" for vertex in vertices)
 
-    def wait_for(self, what: str, is_there: Callable[[], object], *, seconds: float = _START_SECONDS) -> None:
+    def failures(self, job: Mapping[str, Any]) -> list[str]:
+        """What has made a job start again, or fail."""
+        history = self._get(f"/jobs/{job['jid']}/exceptions")["exceptionHistory"]
+        return [entry["exceptionName"] for entry in history["entries"]]
+
+    def wait_for(self, what: str, is_so: Callable[[], object], *, seconds: float = _START_SECONDS) -> None:
         """Ask until it is so; fail where a process of the cluster has ended or it takes too long."""
         deadline = time.monotonic() + seconds
         while True:
-            with contextlib.suppress(OSError, ValueError):  # not yet listening
-                if is_there():
+            with contextlib.suppress(OSError, ValueError):  # not listening yet
+                if is_so():
                     return
-            ended = [name for name, process in self._processes.items() if process.poll() not in (None, -9)]
-            if ended or time.monotonic() > deadline:
-                raise RuntimeError(f"{what}: {ended} ended, or not within {seconds} s\n{self.logs()}")
+            ended = [name for name, process in self._processes.items() if process.poll() is not None]
+            if set(ended) - self._killed or time.monotonic() > deadline:
+                raise RuntimeError(f"{what}: not within {seconds} s; ended: {ended}\n{self.logs()}")
             time.sleep(0.05)
 
     def logs(self, lines: int = 30) -> str:
@@ -165,11 +184,12 @@ class FlinkCluster:
         with urllib.request.urlopen(f"http://localhost:{self._rest}{path}", timeout=10) as answer:
             return json.load(answer)
 
-    def _java(self, name: str, main: str, *arguments: str, heap_mib: int) -> None:
-        if not arguments:
-            arguments = ("--configDir", str(self._folder))
-        levels = "-Dorg.slf4j.simpleLogger.defaultLogLevel=info"
-        command = ["java", f"-Xmx{heap_mib}m", *_SMALL_JVM, *_OPENED, levels, "-cp", self._classpath, main]
+    def _java(self, name: str, main: str, *arguments: str, jvm: list[str] | None = None) -> None:
+        logging = (
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=info",
+            "-Dorg.slf4j.simpleLogger.showDateTime=true",
+        )
+        command = ["java", *_SMALL_JVM, *_OPENED, *logging, *(jvm or []), "-cp", self._classpath, main]
         with (self._folder / f"{name}.log").open("wb") as log:
             self._processes[name] = subprocess.Popen(
                 [*command, *arguments],
@@ -188,64 +208,47 @@ class FlinkCluster:
             "rest.address": "localhost",
             "rest.port": self._rest,
             "rest.bind-port": self._rest,
-            "io.tmp.dirs": str(self._folder),
-            "parallelism.default": NUM_TASK_MANAGERS * SLOTS_EACH,
-            "taskmanager.numberOfTaskSlots": SLOTS_EACH,
+            "io.tmp.dirs": self._folder,
+            "parallelism.default": NUM_TASK_MANAGERS,
+            "taskmanager.numberOfTaskSlots": 1,
             # What Flink's own start script works out from one figure for the whole process.
-            "taskmanager.cpu.cores": 2,
+            "taskmanager.cpu.cores": 1,
             "taskmanager.memory.framework.heap.size": "64m",
             "taskmanager.memory.framework.off-heap.size": "64m",
             "taskmanager.memory.task.heap.size": "128m",
             "taskmanager.memory.task.off-heap.size": "64m",
             "taskmanager.memory.network.min": "96m",
             "taskmanager.memory.network.max": "96m",
-            "taskmanager.network.sort-shuffle.min-buffers": 64,
             "taskmanager.memory.managed.size": "128m",
             "taskmanager.memory.jvm-metaspace.size": "128m",
             "taskmanager.memory.jvm-overhead.min": "64m",
             "taskmanager.memory.jvm-overhead.max": "64m",
+            "taskmanager.network.sort-shuffle.min-buffers": 64,
             "restart-strategy.type": "fixed-delay",
             "restart-strategy.fixed-delay.attempts": 3,
             "restart-strategy.fixed-delay.delay": "1 s",
+            # A process that is gone is noticed by two heartbeats that do not get through; one that is slow, never.
             "heartbeat.interval": 1000,
-            "heartbeat.timeout": 8000,
+            "heartbeat.timeout": 60_000,
+            "pekko.ask.timeout": "60 s",
         }
         lines = [f"{name}: {value}" for name, value in configuration.items()]
         (self._folder / "config.yaml").write_text("\n".join(lines) + "\n")
 
 
-def worker_pool(
-    port: int, log: Path, *, environment: Mapping[str, str] | None = None
-) -> subprocess.Popen[bytes]:
-    """Start the process that starts a Python worker whenever a TaskManager asks it to, and wait until it listens."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # it starts what is called python there
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PATH": path, **(environment or {})},
-        )
-    deadline = time.monotonic() + _START_SECONDS
-    while not _accepts(port):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"the worker pool did not start:\n{log.read_text()}")
-        time.sleep(0.05)
-    return process
-
-
 @contextlib.contextmanager
-def cluster(folder: Path) -> Iterator[FlinkCluster]:
+def flink_cluster(folder: Path) -> Iterator[FlinkCluster]:
     """A cluster that is gone behind the block, whatever happens in it."""
-    flink = FlinkCluster(folder)
+    cluster = FlinkCluster(folder)
     try:
-        flink.start()
-        yield flink
+        cluster.start()
+        yield cluster
     finally:
-        flink.stop()
+        cluster.stop()
 
 
-def _accepts(port: int) -> bool:
+def accepts(host: str, port: int) -> bool:
+    """Whether somebody listens there."""
     with socket.socket() as client:
         client.settimeout(1)
-        return client.connect_ex(("localhost", port)) == 0
+        return client.connect_ex((host, port)) == 0

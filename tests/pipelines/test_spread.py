@@ -13,9 +13,12 @@ def compressed(member: str) -> VideoRef:
     return VideoRef("/s.tar.gz", member=member, num_bytes=5, is_compressed=True)
 
 
-def test_ranges_go_anywhere() -> None:
+def test_ranges_go_anywhere_and_each_time_to_the_same_place() -> None:
     video = VideoRef("/s.tar", member="a.mp4", start_byte=512, num_bytes=5)
-    assert len({spread_key(video) for _ in range(100)}) > 90
+    keys = [spread_key(video, first_clip) for first_clip in range(100)]
+    assert len(set(keys)) > 90
+    assert len({spread_key(VideoRef(f"/{i}.mp4", "1")) for i in range(100)}) > 90
+    assert keys == [spread_key(video, first_clip) for first_clip in range(100)]
 
 
 def test_a_pack_goes_to_few_workers_and_its_first_rows_to_different_ones() -> None:

@@ -338,7 +338,9 @@ def test_error_of_the_video_is_passed_on_and_the_child_kept(make_decoders, make_
 def test_the_deadline_is_for_all_clips_together(make_decoders, make_video):
     decoders = make_decoders(deadline_seconds=1.0)
     _, error = decode_until_error(decoders, make_video(seconds_per_clip=0.75))
-    with pytest.raises(MediaError, match=r"^decode: DeadlineExceeded: .* within 1 seconds \(--decode-deadline-seconds\)$"):
+    with pytest.raises(
+        MediaError, match=r"^decode: DeadlineExceeded: .* within 1 seconds \(--decode-deadline-seconds\)$"
+    ):
         raise error
 
 
