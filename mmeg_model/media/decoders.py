@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing
 from typing import Final, Self, TypeVar
 
 from mmeg_model.clip import Clip
@@ -21,12 +21,11 @@ from mmeg_model.media.decoder_client import (
 from mmeg_model.media.errors import MediaError, Stage
 from mmeg_model.media.limits import DecoderLimits, VideoLimits
 from mmeg_model.media.objects import PATIENCE_SECONDS
-from mmeg_model.media.opening import Handle, Handles, opened
+from mmeg_model.media.opening import Handle, Handles
 from mmeg_model.media.probe import VideoInfo
-from mmeg_model.media.shard_client import Index, Unpacked, UnpackedTooLargeError, unpack
-from mmeg_model.media.shards import Indexed, Pack, ShardReading, is_compressed
+from mmeg_model.media.shard_reader import ShardReader
+from mmeg_model.media.shards import Indexed, ShardReading
 from mmeg_model.media.source import VideoRef
-from mmeg_model.media.unpacked import UnpackedPacks
 from mmeg_model.media.windows import Window
 
 __all__ = ["DecoderLimits", "Decoders", "VideoLimits"]
@@ -77,7 +76,7 @@ class Decoders:
         self._children: set[DecoderClient] = set()
         self._idle: list[DecoderClient] = []
         self._is_closed = False
-        self._packs = UnpackedPacks(self._fill, most_bytes=limits.unpacked_bytes)
+        self._shards = self._new_shard_reader()
         _forget_when_forked(weakref.ref(self))
 
     def __enter__(self) -> Self:
@@ -102,7 +101,7 @@ class Decoders:
             child.kill()
         for child in idle:
             self._discard(child)
-        self._packs.close()
+        self._shards.close()
 
     def probe(self, video: VideoRef) -> VideoInfo:
         """Look at a video, as `mmeg_model.media.probe.probe`.
@@ -112,7 +111,7 @@ class Decoders:
             RuntimeError: if this is closed, or children do not start at all.
         """
         with closing(
-            self._answers("probe", self._opened(video), lambda child, handle, _: child.probe(handle))
+            self._answers("probe", self._shards.opened(video), lambda child, handle, _: child.probe(handle))
         ) as answers:
             (info,) = answers
         with self._lock:
@@ -148,7 +147,7 @@ class Decoders:
                 return iter(())
             return child.decode(handle, info, tuple(left), clips_ahead=clips_ahead, crop=crop)
 
-        with closing(self._answers("decode", self._opened(video), ask)) as answers:
+        with closing(self._answers("decode", self._shards.opened(video), ask)) as answers:
             for clip, num_damaged_packets, cpu_seconds in answers:
                 with self._lock:
                     self.num_damaged_packets += num_damaged_packets
@@ -173,56 +172,7 @@ class Decoders:
         Raises:
             RuntimeError: if this is closed, or children do not start at all.
         """
-        index = Index(shard, reading)
-        try:
-            with closing(self._index(index, shard)) as found:
-                yield from found
-        except MediaError as error:
-            yield Indexed(shard, MediaError("index", error.error, error.message))
-        on_others(index.num_others)
-
-    def _index(self, index: Index, shard: VideoRef) -> Generator[Indexed, None, None]:
-        def ask(child: DecoderClient, handle: Handle, _: int) -> Iterator[Indexed]:
-            size = os.fstat(handle.descriptor).st_size if handle.num_bytes is None else handle.num_bytes
-            return index.ask(child, handle, size)
-
-        if not is_compressed(shard):
-            yield from self._answers("index", self._open(shard), ask)
-            return
-        with self._packs.whole(Pack(shard)) as (unpacked, descriptor):
-            handle = Handle(descriptor, 0, unpacked.num_bytes)
-            if unpacked.num_bytes:
-                for found in self._answers("index", nullcontext(lambda: nullcontext(handle)), ask):
-                    if (
-                        found.video != shard or unpacked.error is None
-                    ):  # else that the tar ends with its content
-                        yield found
-            if unpacked.error is not None:
-                yield Indexed(shard, unpacked.error)
-
-    def _fill(self, pack: Pack, unpacked: Unpacked) -> None:
-        def ask(child: DecoderClient, handle: Handle, _: int) -> Iterator[None]:
-            return unpack(child, handle, pack, unpacked, most_bytes=self._limits.unpacked_bytes)
-
-        try:
-            for _ in self._answers("index", self._open(pack.shard), ask):
-                pass
-        except MediaError as error:
-            unpacked.error = MediaError("index", error.error, error.message)
-        except UnpackedTooLargeError:
-            message = f"unpacked it takes more than {self._limits.unpacked_bytes} bytes; see --unpacked-gib"
-            unpacked.error = MediaError("index", "UnpackedTooLarge", message)
-        except OSError as error:
-            unpacked.clear()
-            message = f"the temporary folder could not take it: {error.strerror}; set TMPDIR to a larger one"
-            unpacked.error = MediaError("index", type(error).__name__, message)
-
-    def _opened(self, video: VideoRef) -> AbstractContextManager[Handles]:
-        return self._packs.opened(video) if video.is_packed else self._open(video)
-
-    def _open(self, video: VideoRef) -> AbstractContextManager[Handles]:
-        # The reason for which a bucket does not answer is told only before the deadline.
-        return opened(video, patience_seconds=min(PATIENCE_SECONDS, self._limits.deadline_seconds / 2))
+        return self._shards.index(shard, reading, on_others=on_others)
 
     def _answers(
         self,
@@ -284,12 +234,21 @@ class Decoders:
         self._children.add(child)
         return child
 
+    def _new_shard_reader(self) -> ShardReader:
+        return ShardReader(
+            self._answers,
+            unpacked_bytes=self._limits.unpacked_bytes,
+            # The reason for which a bucket does not answer is told only before the deadline.
+            patience_seconds=min(PATIENCE_SECONDS, self._limits.deadline_seconds / 2),
+        )
+
     def _forget_children(self) -> None:
         for child in self._children:
             child.forget()
         self._children, self._idle = set(), []
         self._lock = threading.Lock()
         self._free = threading.Semaphore(self._num_decoders)
+        self._shards = self._new_shard_reader()
 
 
 def _forget_when_forked(decoders: "weakref.ref[Decoders]") -> None:

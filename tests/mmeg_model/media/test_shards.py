@@ -228,16 +228,16 @@ def test_packs_are_unpacked_once_and_given_up_when_others_need_the_space(
     unpacked: list[str] = []
     limits = dataclasses.replace(LIMITS, unpacked_bytes=5 * len(video))  # two of the three fit
     with Decoders(num_decoders=1, limits=limits) as decoders:
-        fill = decoders._packs._fill
+        fill = decoders._shards._packs._fill
         monkeypatch.setattr(
-            decoders._packs, "_fill", lambda pack, into: (unpacked.append(pack.shard.location[-8]), fill(pack, into))
+            decoders._shards._packs, "_fill", lambda pack, into: (unpacked.append(pack.shard.location[-8]), fill(pack, into))
         )  # fmt: skip
         members = [item.video for shard in shards for item in index(decoders, shard)]
         assert "".join(unpacked) == "012"
         for number in (5, 4, 3, 2, 0, 1, 0, 5):
             assert outcome(decoders, members[number]) == 2_000
         assert "".join(unpacked) == "01202"
-    assert decoders._packs._kept == {}
+    assert decoders._shards._packs._kept == {}
 
 
 def test_a_full_temporary_folder_is_an_error_of_the_shard(
