@@ -184,6 +184,8 @@ def test_child_has_few_modules_no_secrets_and_limits(make_decoders, make_video, 
         "PYTHONPATH",
         "OPENBLAS_NUM_THREADS",
         "ARROW_DEFAULT_MEMORY_POOL",
+        "MALLOC_MMAP_THRESHOLD_",
+        "MALLOC_TRIM_THRESHOLD_",
         "LD_LIBRARY_PATH",
         "PYTHONHOME",
         "LC_CTYPE",  # Python itself sets it in the C locale
