@@ -13,6 +13,7 @@ MOST_HEADER_BYTES: Final = 1 << 16
 """Of what stands before a member beside its 512 bytes: long names, attributes."""
 
 _BLOCK_BYTES: Final = 512
+_RECORD_BYTES: Final = 20 * _BLOCK_BYTES  # what writers fill up with zeros
 _HEADERS_PER_HEARTBEAT: Final = 1_000
 
 
@@ -87,13 +88,21 @@ class TarIndex:
             except (tarfile.TarError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
                 headers.seek(offset)
                 block = headers.read(_BLOCK_BYTES)
-                if len(block) == _BLOCK_BYTES and not any(block):
-                    return  # the mark of the end
+                if len(block) == _BLOCK_BYTES and not any(block):  # the mark of the end
+                    self._check_behind(headers, offset)
+                    return
                 raise self._broken_at(offset, block) from error
             if not offset < tar.offset or info.size < 0:
                 raise self._broken_at(offset, bytes(_BLOCK_BYTES))
             yield info
             offset = tar.offset
+
+    def _check_behind(self, headers: _Headers, offset: int) -> None:
+        """Tars written one behind the other, or a hole in one, shall not lose members without a word."""
+        headers.seek(offset)
+        if any(headers.read(2 * _RECORD_BYTES)):
+            message = f"behind the mark of its end, at byte {offset}, the tar goes on; only what stands before is read"
+            raise MediaError("index", "DataBehindEnd", message)
 
     def _broken_at(self, offset: int, block: bytes) -> MediaError:
         found = f"{len(self._members)} videos before that were found"

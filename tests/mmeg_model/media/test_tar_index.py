@@ -185,6 +185,19 @@ def test_a_broken_header_in_the_middle_is_no_end() -> None:
     )
 
 
+def test_tars_one_behind_the_other_lose_nothing_without_a_word() -> None:
+    buffer = io.BytesIO()
+    for name in ("a.mp4", "b.mp4"):
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            tar.addfile(tarfile.TarInfo(name))
+    members, index = indexed(buffer.getvalue())
+    assert [m.name for m in members] == ["a.mp4"]
+    assert index.error
+    assert str(index.error) == (
+        "index: DataBehindEnd: behind the mark of its end, at byte 512, the tar goes on; only what stands before is read"
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "error"),
     [
