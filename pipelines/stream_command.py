@@ -9,6 +9,7 @@ from typing import Final
 
 import apache_beam as beam
 import grpc
+from apache_beam.io.gcp.pubsub import parse_subscription
 from apache_beam.options.pipeline_options import StandardOptions
 
 from mmeg_model.media.objects import SCHEME
@@ -63,6 +64,14 @@ def _check(inputs: Sequence[str], options: AnnotateOptions) -> None:
         raise CannotStartError(
             "--streaming needs either INPUTs that are looked at again and again, or a --subscription"
         )
+    if options.subscription:
+        try:
+            parse_subscription(options.subscription)
+        except ValueError as error:
+            raise CannotStartError(
+                f"--subscription {options.subscription}: {error}; "
+                "it is named projects/PROJECT/subscriptions/NAME"
+            ) from error
     for flag in ("limit", "plan_only", "retry_failed", "replace_changed"):
         if getattr(options, flag):
             name = {"plan_only": "dry-run"}.get(flag, flag.replace("_", "-"))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from makers.prism import missing_program, prism
+from makers.go_programs import has_go, prism
 from makers.promises import assert_promises
 
 from pipelines.cli import main
@@ -40,11 +40,18 @@ def mmeg() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture(scope="session")
-def prism_flags() -> tuple[str, ...]:
-    """Options that run a pipeline on Prism, which is built if it is not there yet."""
-    if (program := missing_program()) is not None:
-        reason = f"Prism is not tested: {program} is not installed here, which builds it"
+def go() -> None:
+    """Go is there, which builds what streams are tested on."""
+    if not has_go():
+        reason = (
+            "streams are NOT tested: the command `go`, which builds Prism and the fake of Pub/Sub, is missing"
+        )
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def prism_flags(go: None) -> tuple[str, ...]:
+    """Options that run a pipeline on Prism, which is built if it is not there yet."""
     return ("--runner=PrismRunner", f"--prism_location={prism()}")

@@ -6,79 +6,56 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import apache_beam as beam
+import pyarrow.parquet as pq
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.transforms.periodicsequence import PeriodicImpulse
 from apache_beam.utils.timestamp import Timestamp
 from makers.buckets import LOCAL_BUCKET, Proxy
+from makers.go_programs import pubsub
 from makers.notifications import Message, finalized
 from makers.promises import assert_promises
+from makers.streams import Arrival, start_stream
 from makers.tables import by_name, read
 from makers.video import Recipe, make_video
 
 from mmeg_model.media.decoders import DecoderLimits
 from pipelines.decode_clips import DecoderPool
-from pipelines.find_videos import Found
-from pipelines.index_shards import shard_reading
-from pipelines.inference import ClipModelHandler
 from pipelines.notifications import read_notification
-from pipelines.outcomes import RunConstants
-from pipelines.stream import AnnotateStream, StreamWindows
 
 # Building Prism takes minutes, once.
 pytestmark = pytest.mark.timeout(1200)
 
-CONSTANTS = RunConstants("run-1", "a-model", "m" * 64, "s" * 64, "{}", "0.1.0", keeps_versions=True)
-SECONDS_BETWEEN = 0.2
 
-
-def found_in(message: Message) -> Iterator[Found]:
+def found_in(event_time: Timestamp, message: Message) -> list[Arrival]:
     found = read_notification(*message)
-    if found is not None:
-        yield found
+    return [] if found is None else [(event_time, found)]
 
 
 @contextlib.contextmanager
-def decoder_pool() -> Iterator[DecoderPool]:
-    pool = DecoderPool(2, DecoderLimits(deadline_seconds=60, memory_bytes=1 << 30))
-    try:
-        yield pool
-    finally:
-        pool.close()
+def running(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
-def run_stream(messages: Sequence[tuple[Timestamp, Message]], output: Path, flags: Sequence[str]) -> None:
-    """Messages arrive one by one, with the event times given; the watermark follows the greatest."""
-    start = Timestamp.now()
-    with decoder_pool() as pool:
-        pipeline = beam.Pipeline(options=PipelineOptions([*flags, "--streaming"]))
-        _ = (
-            pipeline
-            | "Messages"
-            >> PeriodicImpulse(
-                start_timestamp=start,
-                stop_timestamp=start + SECONDS_BETWEEN * len(messages),
-                fire_interval=SECONDS_BETWEEN,
-                data=list(messages),
-            )
-            | "Read" >> beam.FlatMap(found_in).with_output_types(Found)
-            | "Stream"
-            >> AnnotateStream(
-                pool=pool,
-                handler=ClipModelHandler(bundle=None, device="cpu", tasks=("emotion",), batch_size=8),
-                reading=shard_reading(bytes_column=None, key_column=None),
-                window_ms=6000,
-                output=str(output),
-                num_shards=2,
-                constants=CONSTANTS,
-                windows=StreamWindows(early_seconds=1),
-            )
-        )
-        pipeline.run().wait_until_finish()
+def until(process: subprocess.Popen[str], is_so: Callable[[], object]) -> None:
+    while not is_so():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+
+
+def interrupted(process: subprocess.Popen[str]) -> str:
+    process.send_signal(signal.SIGINT)
+    return process.communicate()[1]
+
+
+def num_videos(output: Path) -> int:
+    return sum(pq.read_metadata(path).num_rows for path in output.glob("videos/*/*.parquet"))
 
 
 def test_delivered_twice_late_and_broken_each_video_stands_once(
@@ -98,8 +75,10 @@ def test_delivered_twice_late_and_broken_each_video_stands_once(
         *((start + 60, finalized(LOCAL_BUCKET, name)) for name in late),
         (start + 7200, finalized(LOCAL_BUCKET, names[0], eventType="OBJECT_METADATA_UPDATE")),
     ]
-    run_stream([*once, *reversed(once)], tmp_path, prism_flags)
-
+    arrivals = [arrival for message in [*once, *reversed(once)] for arrival in found_in(*message)]
+    pool = DecoderPool(2, DecoderLimits(deadline_seconds=60, memory_bytes=1 << 30))
+    with contextlib.closing(pool):
+        start_stream(arrivals, tmp_path, prism_flags, pool=pool, seconds_between=0.2).wait_until_finish()
     assert_promises(tmp_path, num_inputs=len(names) + 1)
     videos = by_name(read(tmp_path, "videos"))
     assert {name: (row["status"], row["clips"]) for name, row in videos.items()} == {
@@ -115,20 +94,63 @@ def test_delivered_twice_late_and_broken_each_video_stands_once(
     }
 
 
+@pytest.fixture
+def subscription(go: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Callable[..., None]]]:
+    """A subscription of the fake of Pub/Sub, and what sends a message to it."""
+    from google.cloud import pubsub_v1
+
+    with pubsub() as address:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", address)
+        publisher, subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
+        topic = publisher.topic_path("my-project", "my-topic")
+        path = subscriber.subscription_path("my-project", "my-subscription")
+        publisher.create_topic(name=topic)
+        subscriber.create_subscription(name=path, topic=topic)
+
+        def publish(attributes: dict[str, str], data: bytes) -> None:
+            publisher.publish(topic, data, **attributes).result()
+
+        yield path, publish
+        publisher.stop()
+        publisher.transport.close()
+        subscriber.close()
+
+
+def test_notifications_of_a_bucket_are_annotated(
+    buckets: Proxy, tmp_path: Path, subscription: tuple[str, Callable[..., None]]
+) -> None:
+    """On the runner of Beam that reads from the fake."""
+    path, publish = subscription
+    output = tmp_path / "out"
+    make_video(buckets.folder, Recipe("a.mp4", seconds=2))
+    for message in [
+        finalized(LOCAL_BUCKET, "a.mp4"),
+        ({}, b"poison"),
+        finalized(LOCAL_BUCKET, "gone.mp4"),
+    ] * 2:
+        publish(*message)
+    streaming = ("--streaming", "--subscription", path, "--runner=BundleBasedDirectRunner")
+    with running("annotate", "--output", output, *streaming, "--project=my-project") as process:
+        until(process, lambda: output.is_dir() and num_videos(output) == 2)
+        said = interrupted(process)
+    assert process.returncode == 130, said
+    assert_promises(output, num_inputs=2)
+    assert {name: row["status"] for name, row in by_name(read(output, "videos")).items()} == {
+        "a.mp4": "ok", "gone.mp4": "failed",
+    }  # fmt: skip
+    assert sorted(row["error"] for row in read(output, "errors")) == ["BadNotification", "NotFound"]
+
+
 def test_a_folder_is_watched_until_interrupted(tmp_path: Path, prism_flags: tuple[str, ...], mmeg) -> None:
     folder, output = tmp_path / "videos", tmp_path / "out"
     folder.mkdir()
     make_video(folder, Recipe("a.mp4", seconds=2))
     settled = time.time() - 60
     os.utime(folder / "a.mp4", (settled, settled))
-    command = [sys.executable, "-m", "pipelines.cli", "annotate", str(folder), "--output", str(output)]
-    with subprocess.Popen(
-        [*command, "--streaming", "--poll-seconds", "1", *prism_flags], stderr=subprocess.PIPE, text=True
-    ) as process:
-        while process.poll() is None and not list(output.glob("videos/*/*.parquet")):
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate()
+    polling = ("--streaming", "--poll-seconds", "1")
+    with running("annotate", folder, "--output", output, *polling, *prism_flags) as process:
+        until(process, lambda: output.is_dir() and num_videos(output) == 1)
+        said = interrupted(process)
     assert process.returncode == 130, said
     assert "interrupted: what was published stands" in said
     assert_promises(output, num_inputs=1)
