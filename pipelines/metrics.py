@@ -71,6 +71,15 @@ class Published:
             self.num_failed_clips += row["failed_clips"]
         self.num_failures.update(row["stage"] for row in errors)
 
+    def less(self, before: "Published") -> "Published":
+        """What is in files that took the place of others, and was not in those."""
+        return Published(
+            self.num_videos - before.num_videos,
+            self.num_clips - before.num_clips,
+            self.num_failed_clips - before.num_failed_clips,
+            self.num_failures - before.num_failures,
+        )
+
     def count(self) -> None:
         """Count them in the step that is at work."""
         for status, number in self.num_videos.items():

@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import apache_beam as beam
+import pyarrow.parquet as pq
 from apache_beam.coders import VarIntCoder
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from mmeg_model.media.source import VideoRef
+from pipelines.metrics import Published
 from pipelines.outcomes import Outcome, RunConstants
 from pipelines.output_folder import OutputFolder, output_folder
 from pipelines.publish import publish, shard_of
@@ -56,14 +58,33 @@ def publish_pane(
     num_there = int(pane_of(output, table_file("videos", stem)).partition(b" ")[0])
     if num_outcomes <= num_there:
         return num_there
-    publish(
+    before = _published(output, stem)
+    published = publish(
         (part for part in parts if part.video is None or part.video in whole),
         output=output,
         stem=stem,
         constants=constants,
         metadata={PANE: f"{num_outcomes} {secrets.token_hex(8)}".encode()},
     )
+    published.less(before).count()
     return num_outcomes
+
+
+def _published(output: OutputFolder, stem: str) -> Published:
+    """What is in the files now."""
+    published = Published()
+    try:
+        with (
+            output.open(table_file("videos", stem)) as videos,
+            output.open(table_file("errors", stem)) as errors,
+        ):
+            published.add(
+                pq.read_table(videos, columns=["status", "clips", "failed_clips"]).to_pylist(),
+                pq.read_table(errors, columns=["stage"]).to_pylist(),
+            )
+    except FileNotFoundError:  # the first pane
+        pass
+    return published
 
 
 class WritePanes(beam.DoFn):
