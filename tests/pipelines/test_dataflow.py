@@ -1,12 +1,11 @@
 """What Dataflow would be given: the job is translated here, and not sent."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
+import apache_beam as beam
 import pytest
 from apache_beam.internal.gcp import auth
-from apache_beam.options.pipeline_options import GoogleCloudOptions
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -18,6 +17,7 @@ from pipelines.completed import NOTHING_COMPLETED
 from pipelines.dataflow_launch import flags_of, launch
 from pipelines.find_videos import Found
 from pipelines.local_run import LocalRun
+from pipelines.stream_command import build_stream
 
 IMAGE = "europe-docker.pkg.dev/mmeg-project-1234/mmeg/mmeg:0.1.0"
 GPU = "type:nvidia-tesla-t4;count:1;install-nvidia-driver"
@@ -37,9 +37,8 @@ PARAMETERS = [
 
 
 @pytest.fixture(autouse=True)
-def _without_credentials(buckets: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _without_credentials(buckets: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth._Credentials, "_credentials_init", True)  # else 20 s go by in asking for some
-    yield
 
 
 def translated(*more: str) -> Any:
@@ -197,3 +196,79 @@ def test_what_cannot_start_says_why(
     assert launch([*PARAMETERS, *(p.format(bucket=BUCKET) for p in parameters)]) == 2
     assert reason in capsys.readouterr().err
     assert "tables/.mmeg.lock" not in buckets.contents()
+
+
+def stream_translated(*more: str) -> Any:
+    inputs, options = parse([*flags_of([*PARAMETERS, *more]), "--", "--dry_run=true"])
+    pipeline = beam.Pipeline(options=options)
+    build_stream(pipeline, inputs, LocalRun.of(options))
+    return pipeline.run().job
+
+
+STREAM_STEPS = [
+    "All videos",
+    "Annotate/All parts",
+    "Annotate/Annotate spans/Decode/ParDo(DecodeClips)",
+    "Annotate/Annotate spans/Gather",
+    "Annotate/Annotate spans/Infer/BatchElements/ParDo(_WindowAwareBatchingDoFn)",
+    "Annotate/Annotate spans/Infer/BeamML_RunInference",
+    "Annotate/Annotate spans/Outcomes",
+    "Annotate/Plan/ParDo(PlanSpans)",
+    "Annotate/Spread/Back",
+    "Annotate/Spread/Drop key",
+    "Annotate/Spread/Key",
+    "Annotate/Spread/Leave windows",
+    "Annotate/Spread/Reshuffle/FlatMap(restore_metadata_default_window)",
+    "Annotate/Spread/Reshuffle/GroupByKey",
+    "Annotate/Spread/Reshuffle/Map(reify_metadata_default_window)",
+    "Every outcome",
+    "Index/ParDo(IndexShards)",
+    "Key",
+    "Once",
+    "Publish/Group by shard",
+    "Publish/Key by shard",
+    "Publish/Write",
+    "Sort out/ParDo(SortOut)",
+    "Spread members/Back",
+    "Spread members/Drop key",
+    "Spread members/Key",
+    "Spread members/Leave windows",
+    "Spread members/Reshuffle/FlatMap(restore_metadata_default_window)",
+    "Spread members/Reshuffle/GroupByKey",
+    "Spread members/Reshuffle/Map(reify_metadata_default_window)",
+    "Window",
+]
+
+
+@pytest.mark.parametrize(
+    ("source", "steps_of_source"),
+    [
+        (
+            ["--subscription=projects/mmeg-project-1234/subscriptions/new-videos"],
+            [
+                "Find/Messages/Map(_from_proto_str)",
+                "Find/Messages/ParDo(_AddMetricsPassThrough)",
+                "Find/Messages/Read",
+                "Find/Read",
+            ],
+        ),
+        (
+            [f"--inputs=gs://{BUCKET}/videos/", "--poll_seconds=30"],
+            [
+                "Find/Find",
+                "Find/Poll/GenSequence",
+                "Find/Poll/ImpulseElement/Impulse",
+                "Find/Poll/ImpulseElement/Map(decode)",
+                "Find/Poll/ImpulseElement/MaybeReshuffle",
+                "Find/Poll/MapToTimestamped",
+            ],
+        ),
+    ],
+)
+def test_the_names_of_a_streams_steps_are_stable(source: list[str], steps_of_source: list[str]) -> None:
+    job = stream_translated(*source)
+    assert steps_of(job.proto_pipeline) == [*steps_of_source, *(f"Stream/{step}" for step in STREAM_STEPS)]
+    for transform in job.proto_pipeline.components.transforms.values():
+        if transform.environment_id:
+            environment = job.proto_pipeline.components.environments[transform.environment_id]
+            assert bool(environment.resource_hints) == ("Annotate spans" in transform.unique_name)
