@@ -228,7 +228,8 @@ def _why_not_openable(file: BinaryIO, error: av.error.FFmpegError) -> str:
         return "an mp4 or mov file whose index (moov) is missing or broken: it was cut off or never finished"
     if isinstance(error, av.error.EOFError):
         return "the file ends within its header: it was cut off"
-    # ArgumentError: not in FORMATS. OSError: what demuxers say of nonsense, since nothing failed to be read.
-    if isinstance(error, (av.error.InvalidDataError, av.error.ArgumentError, OSError)):
+    # ArgumentError: not in FORMATS. The others: what demuxers say of nonsense, since nothing failed to be read.
+    nonsense = (av.error.InvalidDataError, av.error.ArgumentError, av.error.UnknownError, OSError)
+    if isinstance(error, nonsense):
         return "not a video or sound file that FFmpeg recognises, or its header is broken"
     return f"FFmpeg cannot open the file: {error.strerror}"

@@ -18,6 +18,7 @@ from mmeg_model.media.start import demux
 
 _TAIL_MS: Final = 5_000
 _JUMP_MS: Final = 10_000
+_MOST_MS: Final = 2**53 - 1  # what a float64 holds: forged lengths go further
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,14 @@ def probe(file: BinaryIO, limits: VideoLimits = VideoLimits()) -> VideoInfo:  # 
         if frame is None and media.video is not None:
             _check_pixels(file, limits)
         clockwise = round(rotation_degrees(display_matrix(frame) if frame else None) / 90) * 90 % 360
-        stated_ms = _stated_ms(media)
+        stated_ms = min(_stated_ms(media) or 0, _MOST_MS) or None
         ends = _tail_ends(media)
     # Nothing of a container may be touched once it is closed, and not every format can be rewound.
     media = open_media(file, limits)
     with closing(media.container):
-        video_end_ms, audio_end_ms = ends or _ends(media, demux(media, "probe"))
+        video_end_ms, audio_end_ms = (
+            min(end_ms, _MOST_MS) for end_ms in ends or _ends(media, demux(media, "probe"))
+        )
         if not video_end_ms and not audio_end_ms:
             raise MediaError(
                 "probe", "NoPackets", "the file has a header, but no picture and no sound follow it"

@@ -7,7 +7,8 @@ from typing import Final
 import av
 import numpy as np
 from av import AudioFifo, AudioResampler
-from av.audio.frame import AudioFrame
+from av.audio.frame import AudioFrame, format_dtypes
+from av.audio.plane import AudioPlane
 from numpy.typing import NDArray
 
 from mmeg_model.clip import SAMPLE_RATE_HZ, SAMPLES_PER_MS
@@ -182,11 +183,14 @@ class _Run:
 
 
 def _one_channel(frame: AudioFrame, channel: Channel) -> AudioFrame:
-    by_channel = frame.to_ndarray()  # (channels, samples); (1, samples * channels) if they are interleaved
-    if not frame.format.is_planar:
-        by_channel = by_channel.reshape(-1, frame.layout.nb_channels).T
-    chosen = np.ascontiguousarray(by_channel[("left", "right").index(channel)])
-    mono = AudioFrame.from_ndarray(chosen[None], frame.format.name, "mono")
+    index = ("left", "right").index(channel)
+    if frame.format.is_planar:
+        samples = np.frombuffer(memoryview(_planes(frame)[index]), format_dtypes[frame.format.name])[
+            : frame.samples
+        ]
+    else:
+        samples = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)[:, index]
+    mono = AudioFrame.from_ndarray(np.ascontiguousarray(samples)[None], frame.format.name, "mono")
     mono.sample_rate, mono.pts = frame.sample_rate, frame.pts
     return mono
 
@@ -194,10 +198,15 @@ def _one_channel(frame: AudioFrame, channel: Channel) -> AudioFrame:
 def _silence(like: AudioFrame, num_samples: int) -> AudioFrame:
     silence = AudioFrame(like.format.name, like.layout.name, num_samples)
     zero = b"\x80" if like.format.name in ("u8", "u8p") else b"\0"
-    for plane in silence.planes:
+    for plane in _planes(silence):
         plane.update(zero * plane.buffer_size)
     silence.sample_rate = like.sample_rate
     return silence
+
+
+def _planes(frame: AudioFrame) -> tuple[AudioPlane, ...]:
+    """A frame's planes. Beyond eight, PyAV 18 gives some that are not there (av/audio/frame.py)."""
+    return frame.planes[: frame.layout.nb_channels if frame.format.is_planar else 1]
 
 
 def _without_front(frame: AudioFrame, num_samples: int) -> AudioFrame | None:

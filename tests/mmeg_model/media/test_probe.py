@@ -256,3 +256,13 @@ def test_information_that_cannot_be(wrong, message):
     VideoInfo(**right)
     with pytest.raises(ValueError, match=message):
         VideoInfo(**{**right, **wrong})
+
+
+def test_lengths_that_no_number_holds_are_cut(tmp_path):
+    content = bytearray(
+        make_video(tmp_path, Recipe("a.avi", video="mpeg4", audio=None, seconds=1.0)).read_bytes()
+    )
+    at = content.index(b"strh")
+    struct.pack_into("<II", content, at + 28, 2**31 - 1, 1)  # seconds for each frame
+    struct.pack_into("<I", content, at + 40, 2**31 - 1)
+    assert probe(io.BytesIO(content)).stated_duration_ms == 2**53 - 1

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mmeg_model.media.container import Clock
-from mmeg_model.media.sound import Sound
+from mmeg_model.media.sound import Sound, _planes, _silence
 
 MS = 16  # samples
 
@@ -201,3 +201,14 @@ def test_what_cannot_be_mixed_down_is_told_each_time():
 def test_absurd_rates_are_no_sound(rate_hz):
     _, valid = resampled([frame(0, 100, rate_hz=rate_hz)], end=1_600)
     assert not valid.any()
+
+
+@pytest.mark.parametrize("num_channels", [1, 6, 8, 9, 12, 37])
+def test_silence_is_written_to_the_planes_that_are_there_and_no_others(num_channels):
+    """Of more than eight channels, PyAV lists what happens to lie behind: writing there ends the process."""
+    like = AudioFrame("fltp", f"{num_channels} channels", 100)
+    like.sample_rate = 48_000
+    silence = _silence(like, 50)
+    assert len(_planes(silence)) == num_channels
+    assert all(not any(bytes(plane)) for plane in _planes(silence))
+    assert len(_planes(AudioFrame("flt", f"{num_channels} channels", 100))) == 1
