@@ -23,6 +23,8 @@ from pipelines.starting import CannotStartError, leave_lock_to_job, locked_outpu
 from pipelines.stream import AnnotateStream, PollInputs, ReadNotifications
 
 _DO_NOT_STREAM: Final = (None, "DirectRunner", LOCAL_RUNNER)
+_READ_MESSAGES: Final = ("DataflowRunner", "BundleBasedDirectRunner")
+"""Elsewhere Beam's Python has no reader of Pub/Sub but one that runs in Java."""
 
 
 def annotate_stream(inputs: Sequence[str], options: AnnotateOptions) -> int:
@@ -65,6 +67,11 @@ def _check(inputs: Sequence[str], options: AnnotateOptions) -> None:
             "--streaming needs either INPUTs that are looked at again and again, or a --subscription"
         )
     if options.subscription:
+        if options.view_as(StandardOptions).runner not in _READ_MESSAGES:
+            raise CannotStartError(
+                f"--subscription is read by {' and '.join(_READ_MESSAGES)} alone; elsewhere name the bucket as INPUT, "
+                "which is looked at every --poll-seconds"
+            )
         try:
             parse_subscription(options.subscription)
         except ValueError as error:

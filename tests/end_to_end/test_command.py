@@ -67,6 +67,23 @@ def test_summary_on_standard_output_and_nothing_else(videos: Path, tmp_path: Pat
         (["v", "--output", "out", "--runner", "NoSuchRunner"], "NoSuchRunner"),
         (["v", "--output", "out", "--dry_run", "True"], "say --dry-run"),
         (["v", "--output", "out", "--streaming"], "--streaming needs a runner that streams"),
+        (
+            ["v", "--output", "out", "--streaming", "--runner=PrismRunner", "--limit", "3"],
+            "goes with what has an end",
+        ),
+        (["--output", "out", "--streaming", "--runner=PrismRunner"], "either INPUTs .* or a --subscription"),
+        (
+            ["--output", "out", "--streaming", "--runner=PrismRunner", "--subscription=s"],
+            "--subscription is read by",
+        ),
+        (
+            ["--output", "out", "--streaming", "--runner=BundleBasedDirectRunner", "--subscription=s"],
+            "--subscription s: .*it is named projects/PROJECT/subscriptions/NAME",
+        ),
+        (
+            ["--output", "out", "--subscription=projects/p/subscriptions/s"],
+            "--subscription goes with --streaming",
+        ),
         (["v", "--output", "out", "--direct_num_workers", "3"], "follows from --num-decoders"),
         (["v", "--output", "x" * 300], "cannot be used: File name too long"),
         (["v", "--output", "caf\udce9"], "caf%E9: its name is no UTF-8"),
