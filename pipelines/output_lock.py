@@ -178,9 +178,12 @@ class ObjectLock:
                 break
             if self._put(generation):
                 return
+        holder = found[0] if found else None
+        way_out = f"if it died, it is let go of {DEAD_SECONDS / 60:.0f} minutes after"
+        if holder and holder.job:
+            way_out = "wait for that job, or cancel it"
         raise InUseError(
-            f"another run writes into {self._uri.removesuffix('/' + LOCK_NAME)}: {other if found else 'unknown'}; "
-            f"if it died, it is let go of {DEAD_SECONDS / 60:.0f} minutes after"
+            f"another run writes into {self._uri.removesuffix('/' + LOCK_NAME)}: {holder or 'unknown'}; {way_out}"
         )
 
     def _is_dead(self, other: Holder, renewed: datetime) -> bool:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -121,6 +122,15 @@ def test_an_answer_of_503_is_asked_again(buckets: Proxy) -> None:
     publish_objects(output, [A], run_id="run-1")
     buckets.faults.append(Fault("alt=media", status=0, times=1))
     assert read_completed(output).videos.status(A) == "ok"
+
+
+def test_files_are_read_several_at_a_time(buckets: Proxy) -> None:
+    output = output_folder(URI)
+    for number in range(4):
+        publish_objects(output, [VideoRef(f"gs://videos/{number}.mp4", "1")], run_id=f"run-{number}")
+    at_once = threading.Barrier(4)
+    buckets.on_request = lambda path: "alt=media" in path and at_once.wait(timeout=60)
+    assert len(read_completed(output).videos) == 4
 
 
 def test_a_bucket_that_is_not_there_is_no_empty_output(buckets: Proxy) -> None:
