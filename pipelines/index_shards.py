@@ -50,7 +50,7 @@ def shard_reading(*, bytes_column: str | None, key_column: str | None) -> ShardR
 
 def shard_failure(errors: Sequence[MediaError]) -> Failure:
     """What is wrong with a shard as a whole, in one row."""
-    return Failure("index", errors[0].error, "; ".join(error.message for error in errors))
+    return Failure("find", errors[0].error, "; ".join(error.message for error in errors))
 
 
 class IndexShards(beam.DoFn):

@@ -29,7 +29,7 @@ def decompressed(file: BinaryIO) -> Iterator[bytes]:
     opener = _OPENERS.get(file.read(2))
     if opener is None:
         raise MediaError(
-            "index", "NotCompressed", "compressed by none of gzip, bzip2 and xz, as its name says"
+            "find", "NotCompressed", "compressed by none of gzip, bzip2 and xz, as its name says"
         )
     file.seek(0)
     num_bytes = 0
@@ -47,10 +47,10 @@ def decompressed(file: BinaryIO) -> Iterator[bytes]:
         message = (
             f"the compressed data end too early, behind {num_bytes} decompressed bytes: the shard was cut off"
         )
-        broken = MediaError("index", "TruncatedShard", message)
+        broken = MediaError("find", "TruncatedShard", message)
     except (OSError, zlib.error, lzma.LZMAError) as error:
         message = f"the compressed data are damaged, behind {num_bytes} decompressed bytes: {error}"
-        broken = MediaError("index", "BrokenCompression", message)
+        broken = MediaError("find", "BrokenCompression", message)
     if piece:
         yield bytes(piece)
     if broken is not None:

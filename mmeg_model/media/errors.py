@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-Stage = Literal["find", "index", "open", "probe", "decode", "infer", "model"]
+Stage = Literal["find", "open", "probe", "decode", "infer", "model"]
 """Where something went wrong, as the `errors` table names it."""
 
 

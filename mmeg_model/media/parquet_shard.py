@@ -61,7 +61,7 @@ class ParquetIndex:
                     for row_in_group, key in enumerate(self._keys(row_group, num_rows)):
                         if len(self._seen) == MOST_MEMBERS:
                             message = f"the shard holds more than {MOST_MEMBERS} videos, and those are annotated; split it"
-                            self._errors.append(MediaError("index", "TooManyMembers", message))
+                            self._errors.append(MediaError("find", "TooManyMembers", message))
                             return
                         if name := self._name(key, self._num_rows + row_in_group):
                             yield RowMember(name, row_group, row_in_group)
@@ -78,7 +78,7 @@ class ParquetIndex:
             "NameTooLong": f"a key of more than {MOST_NAME_CHARACTERS} characters",
         }
         return self._errors + [
-            MediaError("index", error, f"{_listed(rows)}: {reasons[error]}; left out")
+            MediaError("find", error, f"{_listed(rows)}: {reasons[error]}; left out")
             for error, rows in self._unnamed.items()
             if rows
         ]
@@ -146,13 +146,13 @@ def _broken(what: str) -> Iterator[None]:
         raise MemoryError from error
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise MediaError("index", "BrokenParquet", f"{what}: {reason:.300}") from error
+        raise MediaError("find", "BrokenParquet", f"{what}: {reason:.300}") from error
 
 
 def _check_bytes(schema: pa.Schema, column: str) -> None:
     found = _type_of(schema, column, "--bytes-column")
     if not (pa.types.is_binary(found) or pa.types.is_large_binary(found)):
-        raise MediaError("index", "WrongColumnType", f"the column {column} holds {found}, not bytes")
+        raise MediaError("find", "WrongColumnType", f"the column {column} holds {found}, not bytes")
 
 
 def _check_key(schema: pa.Schema, column: str) -> None:
@@ -161,7 +161,7 @@ def _check_key(schema: pa.Schema, column: str) -> None:
         found = found.value_type
     if not (pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_integer(found)):
         raise MediaError(
-            "index", "WrongColumnType", f"the column {column} holds {found}; keys are text or whole numbers"
+            "find", "WrongColumnType", f"the column {column} holds {found}; keys are text or whole numbers"
         )
 
 
@@ -176,7 +176,7 @@ def _type_of(schema: pa.Schema, column: str, flag: str) -> pa.DataType:
     if found is None:
         names = ", ".join(schema.names)
         raise MediaError(
-            "index", "MissingColumn", f"there is no column {column}, only {names:.300}; name one with {flag}"
+            "find", "MissingColumn", f"there is no column {column}, only {names:.300}; name one with {flag}"
         )
     return found
 

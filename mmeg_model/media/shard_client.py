@@ -85,7 +85,7 @@ class Index:
                 )
                 return Indexed(video)
             case [str(name), int(), int(), str(error), str(message)]:
-                return Indexed(replace(self._shard, member=name), MediaError("index", error, message))
+                return Indexed(replace(self._shard, member=name), MediaError("find", error, message))
         raise bad_message("a member of unknown shape")
 
     def _end(self, message: dict[str, Any]) -> Iterator[Indexed]:
@@ -97,7 +97,7 @@ class Index:
         for texts in errors:
             match texts:
                 case [str(error), str(text)]:
-                    yield Indexed(self._shard, MediaError("index", error, text))
+                    yield Indexed(self._shard, MediaError("find", error, text))
                 case _:
                     raise bad_message("an error without name and sentence")
 

@@ -63,7 +63,7 @@ class ShardReader:
             with closing(self._index(index, shard)) as found:
                 yield from found
         except MediaError as error:
-            yield Indexed(shard, MediaError("index", error.error, error.message))
+            yield Indexed(shard, MediaError("find", error.error, error.message))
         on_others(index.num_others)
 
     def _index(self, index: Index, shard: VideoRef) -> Generator[Indexed, None, None]:
@@ -72,12 +72,12 @@ class ShardReader:
             return index.ask(child, handle, size)
 
         if not is_compressed(shard):
-            yield from self._answers("index", self._open(shard), ask)
+            yield from self._answers("find", self._open(shard), ask)
             return
         with self._packs.whole(Pack(shard)) as (unpacked, descriptor):
             handle = Handle(descriptor, 0, unpacked.num_bytes)
             if unpacked.num_bytes:
-                for found in self._answers("index", nullcontext(lambda: nullcontext(handle)), ask):
+                for found in self._answers("find", nullcontext(lambda: nullcontext(handle)), ask):
                     # That the tar ends where its content does is no second error.
                     if found.video != shard or unpacked.error is None:
                         yield found
@@ -89,14 +89,14 @@ class ShardReader:
             return unpack(child, handle, pack, unpacked, most_bytes=self._unpacked_bytes)
 
         try:
-            for _ in self._answers("index", self._open(pack.shard), ask):
+            for _ in self._answers("find", self._open(pack.shard), ask):
                 pass
         except MediaError as error:
-            unpacked.error = MediaError("index", error.error, error.message)
+            unpacked.error = MediaError("find", error.error, error.message)
         except UnpackedTooLargeError:
             message = f"unpacked it takes more than {self._unpacked_bytes} bytes; see --unpacked-gib"
-            unpacked.error = MediaError("index", "UnpackedTooLarge", message)
+            unpacked.error = MediaError("find", "UnpackedTooLarge", message)
         except OSError as error:
             unpacked.clear()
             message = f"the temporary folder could not take it: {error.strerror}; set TMPDIR to a larger one"
-            unpacked.error = MediaError("index", type(error).__name__, message)
+            unpacked.error = MediaError("find", type(error).__name__, message)

@@ -38,7 +38,7 @@ class _Headers:
     def read(self, size: int) -> bytes:
         if size > MOST_HEADER_BYTES:
             raise MediaError(
-                "index",
+                "find",
                 "HeaderTooLarge",
                 f"at byte {self.tell()} a header states a length of {size} bytes; at most {MOST_HEADER_BYTES} are read",
             )
@@ -79,7 +79,7 @@ class TarIndex:
         try:
             tar = tarfile.TarFile(fileobj=headers, encoding="utf-8", errors="surrogateescape")  # type: ignore[arg-type]
         except (tarfile.TarError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
-            raise MediaError("index", "NotATar", "not a tar file, or its first header is broken") from error
+            raise MediaError("find", "NotATar", "not a tar file, or its first header is broken") from error
         offset = 0
         while True:
             headers.seek(offset)
@@ -102,7 +102,7 @@ class TarIndex:
         headers.seek(offset)
         if any(headers.read(2 * _RECORD_BYTES)):
             message = f"behind the mark of its end, at byte {offset}, the tar goes on; only what stands before is read"
-            raise MediaError("index", "DataBehindEnd", message)
+            raise MediaError("find", "DataBehindEnd", message)
 
     def _broken_at(self, offset: int, block: bytes) -> MediaError:
         found = f"{len(self._members)} videos before that were found"
@@ -110,9 +110,9 @@ class TarIndex:
             message = (
                 f"the tar ends at byte {self._num_bytes} without the mark of its end: it was cut off; {found}"
             )
-            return MediaError("index", "TruncatedShard", message)
+            return MediaError("find", "TruncatedShard", message)
         return MediaError(
-            "index", "BrokenHeader", f"the header at byte {offset} of the tar is broken; {found}"
+            "find", "BrokenHeader", f"the header at byte {offset} of the tar is broken; {found}"
         )
 
     def _add(self, info: tarfile.TarInfo) -> None:
@@ -126,12 +126,12 @@ class TarIndex:
             return
         if len(name) > MOST_NAME_CHARACTERS:
             message = f"the name of the member at byte {info.offset} has {len(name)} characters; at most {MOST_NAME_CHARACTERS} are taken"
-            raise MediaError("index", "NameTooLong", message)
+            raise MediaError("find", "NameTooLong", message)
         # Popped first, so that the order is that of the ranges.
         self._members.pop(name, None)
         if len(self._members) == MOST_MEMBERS:
             message = f"the shard holds more than {MOST_MEMBERS} videos, and those are annotated; split it"
-            raise MediaError("index", "TooManyMembers", message)
+            raise MediaError("find", "TooManyMembers", message)
         if not info.isreg() or info.issparse():
             kind = "sparse" if info.issparse() else "a link" if info.islnk() or info.issym() else "no file"
             message = f"{name:.200} is {kind}; only regular files in a shard are read"
@@ -143,5 +143,5 @@ class TarIndex:
                 f"the tar ends at byte {self._num_bytes}, within {name:.200}, which would end at byte {end}: it was "
                 f"cut off; {len(self._members)} videos before that were found"
             )
-            raise MediaError("index", "TruncatedShard", message)
+            raise MediaError("find", "TruncatedShard", message)
         self._members[name] = TarMember(name, info.offset_data, info.size)

@@ -167,7 +167,7 @@ def test_a_shard_that_was_cut_off_is_one_failed_row_beside_its_members(
     videos_found = {row["member"]: row["status"] for row in read(output, "videos")}
     assert videos_found == {"a.mp4": "ok", None: "failed"}
     (error,) = read(output, "errors")
-    assert (error["stage"], error["error"], error["member"]) == ("index", "TruncatedShard", None)
+    assert (error["stage"], error["error"], error["member"]) == ("find", "TruncatedShard", None)
     assert "cut off" in error["message"]
     capsys.readouterr()
     assert annotate(shard, output=output, num_inputs=2) == 1

@@ -47,7 +47,7 @@ def yielded(pool: DecoderPool, shard: Shard) -> tuple[list[str | None], dict[str
             assert isinstance(part, VideoPart)
             assert part.video
             (failure,) = part.failures
-            assert failure.stage == "index"
+            assert failure.stage == "find"
             errors[part.video.member] = failure.error
         else:
             members.append(item.member)

@@ -104,22 +104,22 @@ def test_rows_without_a_name_of_their_own_are_left_out_and_told() -> None:
     members, errors = indexed(parquet({"video": [b"v"] * 9, "key": keys}, row_group_size=2))
     assert members == [RowMember("a", 0, 0), RowMember("b", 1, 0)]
     assert errors == [
-        "index: NullKey: rows 1, 4, 6 and 1 more: no key in the column key; left out",
-        "index: DuplicateKey: rows 3, 5: a key in the column key that a row before has; left out",
-        "index: NameTooLong: row 7: a key of more than 4096 characters; left out",
+        "find: NullKey: rows 1, 4, 6 and 1 more: no key in the column key; left out",
+        "find: DuplicateKey: rows 3, 5: a key in the column key that a row before has; left out",
+        "find: NameTooLong: row 7: a key of more than 4096 characters; left out",
     ]
 
 
 @pytest.mark.parametrize(
     ("columns", "arguments", "message"),
     [
-        ({"film": [b"v"], "key": ["k"]}, {}, r"^index: MissingColumn: there is no column video, only film, key; name one with --bytes-column$"),
-        ({"video": ["text"]}, {}, r"^index: WrongColumnType: the column video holds string, not bytes$"),
-        ({"video": [[b"v"]]}, {}, r"^index: WrongColumnType: the column video holds list<.*>, not bytes$"),
-        ({"video": [{"path": "x"}]}, {"bytes_column": "video.bytes"}, r"^index: MissingColumn: there is no column video.bytes"),
-        ({"video": [b"v"]}, {"bytes_column": "video.bytes"}, r"^index: MissingColumn: there is no column video.bytes"),
-        ({"video": [b"v"]}, {"key_column": "id"}, r"^index: MissingColumn: there is no column id, only video; name one with --key-column$"),
-        ({"video": [b"v"], "id": [0.5]}, {"key_column": "id"}, r"^index: WrongColumnType: the column id holds double; keys are text or whole numbers$"),
+        ({"film": [b"v"], "key": ["k"]}, {}, r"^find: MissingColumn: there is no column video, only film, key; name one with --bytes-column$"),
+        ({"video": ["text"]}, {}, r"^find: WrongColumnType: the column video holds string, not bytes$"),
+        ({"video": [[b"v"]]}, {}, r"^find: WrongColumnType: the column video holds list<.*>, not bytes$"),
+        ({"video": [{"path": "x"}]}, {"bytes_column": "video.bytes"}, r"^find: MissingColumn: there is no column video.bytes"),
+        ({"video": [b"v"]}, {"bytes_column": "video.bytes"}, r"^find: MissingColumn: there is no column video.bytes"),
+        ({"video": [b"v"]}, {"key_column": "id"}, r"^find: MissingColumn: there is no column id, only video; name one with --key-column$"),
+        ({"video": [b"v"], "id": [0.5]}, {"key_column": "id"}, r"^find: WrongColumnType: the column id holds double; keys are text or whole numbers$"),
     ],
 )  # fmt: skip
 def test_columns_that_do_not_fit(columns: dict[str, Any], arguments: dict[str, str], message: str) -> None:
@@ -131,9 +131,7 @@ def test_columns_that_do_not_fit(columns: dict[str, Any], arguments: dict[str, s
     "content", [b"", b"PAR1", b"no Parquet file" * 100, b"PAR1" + b"\xff" * 100 + b"PAR1"]
 )
 def test_what_is_no_parquet_file(content: bytes) -> None:
-    with pytest.raises(
-        MediaError, match=r"^index: BrokenParquet: no Parquet file, or its footer is broken: "
-    ):
+    with pytest.raises(MediaError, match=r"^find: BrokenParquet: no Parquet file, or its footer is broken: "):
         indexed(content)
 
 
@@ -147,7 +145,7 @@ def test_a_row_group_whose_keys_are_broken_costs_its_rows_alone() -> None:
     members, errors = indexed(bytes(broken))
     assert members == [RowMember("c", 1, 0), RowMember("d", 1, 1)]
     assert len(errors) == 1
-    assert errors[0].startswith("index: BrokenParquet: the keys of row group 0 cannot be read: ")
+    assert errors[0].startswith("find: BrokenParquet: the keys of row group 0 cannot be read: ")
 
 
 def test_a_row_group_that_is_not_there() -> None:

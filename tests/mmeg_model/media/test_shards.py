@@ -84,7 +84,7 @@ def test_the_version_of_a_member_is_that_of_its_shard(
             (changed,) = others.index(VideoRef(str(shard), version), READING)
         assert changed.video.member is None
         assert changed.error
-        assert (changed.error.stage, changed.error.error) == ("index", "VersionChanged")
+        assert (changed.error.stage, changed.error.error) == ("find", "VersionChanged")
 
 
 def test_parquet_rows_that_hold_no_video(decoders: Decoders, video: bytes, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_what_is_not_there_is_one_error(decoders: Decoders, tmp_path: Path) -> N
     for name in ("a.tar", "a.tar.gz", "a.parquet"):
         (found,) = index(decoders, tmp_path / name)
         assert found.error
-        assert (found.error.stage, found.error.error) == ("index", "FileNotFoundError")
+        assert (found.error.stage, found.error.error) == ("find", "FileNotFoundError")
 
 
 def test_a_bomb_is_one_error_and_takes_no_more_than_its_limit(decoders: Decoders, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_bomb_is_one_error_and_takes_no_more_than_its_limit(decoders: Decoders
     assert found.error
     assert (
         str(found.error)
-        == "index: UnpackedTooLarge: unpacked it takes more than 67108864 bytes; see --unpacked-gib"
+        == "find: UnpackedTooLarge: unpacked it takes more than 67108864 bytes; see --unpacked-gib"
     )
 
 
@@ -313,7 +313,7 @@ def test_hostile_answers_about_members(messages: list[Any], what: str, tmp_path:
         *members, failed = decoders.index(VideoRef(str(tmp_path / "a.tar")), reading)
     assert all(item.error is None for item in members)
     assert failed.error
-    assert (failed.error.stage, failed.error.error) == ("index", "BadMessage")
+    assert (failed.error.stage, failed.error.error) == ("find", "BadMessage")
     assert what in failed.error.message
 
 

@@ -194,7 +194,7 @@ def test_tars_one_behind_the_other_lose_nothing_without_a_word() -> None:
     assert [m.name for m in members] == ["a.mp4"]
     assert index.error
     assert str(index.error) == (
-        "index: DataBehindEnd: behind the mark of its end, at byte 512, the tar goes on; only what stands before is read"
+        "find: DataBehindEnd: behind the mark of its end, at byte 512, the tar goes on; only what stands before is read"
     )
 
 
@@ -220,7 +220,7 @@ def test_tars_one_behind_the_other_lose_nothing_without_a_word() -> None:
 def test_hostile_tars_end_in_one_clear_error(content: bytes, error: str) -> None:
     members, index = indexed(content)
     assert index.error
-    assert (index.error.stage, index.error.error) == ("index", error)
+    assert (index.error.stage, index.error.error) == ("find", error)
     assert index.error.message
     assert all(m.start_byte + m.num_bytes <= len(content) for m in members)
 
