@@ -88,7 +88,7 @@ def _launch_behind_lock(run: LocalRun, found: Spooled[Found]) -> None:
     completed = read_completed(run.output, run.constants, retake=run.retake)
     tidy(run.output, completed)
     items = next(cut_into_slices(_to_do(found, completed, run), run.limits), None)
-    if items is None:
+    if items is None or not any(item.video for item in items):
         raise CannotStartError("nothing is left to do; of what failed, --retry-failed takes up again")
     gigabytes = sum(item.num_bytes for item in items) / 1e9
     say(f"{len(items)} inputs, {gigabytes:.1f} GB, are this job's slice; launch again to go on behind it")

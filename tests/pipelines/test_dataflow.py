@@ -1,6 +1,8 @@
 """What Dataflow would be given: the job is translated here, and not sent."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -10,14 +12,18 @@ from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from makers.buckets import BUCKET, Proxy
+from makers.published import ok
+from makers.shards import make_tar
 
 from mmeg_model.media.source import VideoRef
 from pipelines.annotate_command import parse
 from pipelines.completed import NOTHING_COMPLETED
 from pipelines.dataflow_launch import flags_of, launch
-from pipelines.find_videos import Found
+from pipelines.find_videos import Found, find_videos
 from pipelines.local_run import LocalRun
+from pipelines.publish import publish
 from pipelines.stream_command import build_stream
+from pipelines.table_files import file_name
 
 IMAGE = "europe-docker.pkg.dev/mmeg-project-1234/mmeg/mmeg:0.1.0"
 GPU = "type:nvidia-tesla-t4;count:1;install-nvidia-driver"
@@ -174,6 +180,41 @@ def test_a_stream_is_one_by_its_parameters(buckets: Proxy) -> None:
     assert (options["streaming"], options["enable_streaming_engine"]) == (True, True)
     assert options["number_of_worker_harness_threads"] == 16
     assert json.loads(buckets.contents()["tables/.mmeg.lock"])["job"].endswith("/jobs/mmeg-tables")
+
+
+def test_launched_again_it_goes_on_and_comes_to_an_end(
+    buckets: Proxy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The job itself is played: what it would publish stands in the output when the next is launched."""
+    for name in ("a.mp4", "b.mp4"):
+        buckets.upload(f"archive/{name}", b"x" * 10)
+    tar = make_tar(tmp_path / "s.tar", [("c.mp4", b"c"), ("d.mp4", b"d")])
+    buckets.upload("archive/s.tar", tar.read_bytes())
+    inputs = [f"--inputs=gs://{BUCKET}/archive/", f"--template_location=gs://{BUCKET}/launches/job_object"]
+    _, options = parse(flags_of([*PARAMETERS, *inputs[:1]]))
+    run = LocalRun.of(options)
+    (a, b, shard) = (item.video for item in find_videos([f"gs://{BUCKET}/archive/"]))
+    members = [replace(shard, member=f"{name}.mp4") for name in "cd"]
+
+    def finish(*videos: VideoRef) -> None:
+        number = len([name for name in buckets.contents() if name.startswith("tables/videos/")])
+        publish(map(ok, videos), output=run.output, constants=run.constants,
+                stem=f"run={run.constants.run_id}/{file_name(slice_index=number, shard=0, num_shards=1)}")  # fmt: skip
+        if "tables/.mmeg.lock" in buckets.contents():
+            buckets.delete("tables/.mmeg.lock")  # as if the job were over
+
+    finish(a)
+    assert launch([*PARAMETERS, *inputs]) == 0
+    assert "2 inputs, " in capsys.readouterr().err, "the other video, and the shard as a whole"
+    buckets.delete("tables/.mmeg.lock")
+    finish(b, members[0])
+    assert launch([*PARAMETERS, *inputs]) == 0
+    assert "1 inputs, " in capsys.readouterr().err, "the member that is left of a shard that was begun"
+    buckets.delete("tables/.mmeg.lock")
+    finish(members[1])
+    assert launch([*PARAMETERS, *inputs]) == 2
+    assert "nothing is left to do" in capsys.readouterr().err
+    assert "tables/.mmeg.lock" not in buckets.contents()
 
 
 def test_parameters_become_flags() -> None:
