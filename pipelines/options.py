@@ -46,7 +46,9 @@ class AnnotateOptions(PipelineOptions):
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
         what = parser.add_argument_group("what is annotated, and where to")
         what.add_argument(
-            "--output", metavar="DIR", help="the folder of the three tables; made if it is not there"
+            "--output",
+            metavar="DIR",
+            help="the folder of the three tables, made if it is not there; or gs://bucket/prefix",
         )
         what.add_argument(
             "--limit", type=whole_number(10**9), metavar="N", help="only the first N videos still to be done"

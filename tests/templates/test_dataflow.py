@@ -196,3 +196,15 @@ def test_streams_write_each_pane_once() -> None:
         "EXACTLY_ONCE",
     )
     assert "streaming" not in metadata(BATCH)
+
+
+def test_the_page_names_parameters_and_flags_that_are_there() -> None:
+    page = (FOLDER / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b([a-z_]+)=", page))
+    assert named <= {*parameters(BATCH), *parameters(STREAM)}
+    flags = set(re.findall(r"(--[a-z][a-z-]+)", page)) - {"--update"}
+    script = (FOLDER / "build_and_launch.py").read_text(encoding="utf-8")
+    assert {flag for flag in flags if f'"{flag}"' not in script} == set()
+    links = re.findall(r"\]\(([^)]+)\)", page)
+    assert links
+    assert all((FOLDER / link).exists() for link in links)
