@@ -33,13 +33,12 @@ from pipelines.runners import (
     is_cluster,
     is_on_job_server,
     runner_name,
-    set_cluster_defaults,
 )
 from pipelines.settings import Settings
 from pipelines.slice_list import remove_lists
 from pipelines.slices import CLUSTER_SLICES, LOCAL_SLICES, SliceLimits, cut_into_slices, num_shards_of
 from pipelines.summary import RunSummary
-from pipelines.table_files import new_run_id
+from pipelines.table_files import new_run_id, own_files
 from pipelines.tables import VideoPart
 
 
@@ -108,7 +107,6 @@ class LocalRun:
             window_ms=_whole_ms(options.window_seconds),
         )
         on_cluster = is_cluster(options)  # refuses a runner that nobody knows
-        set_cluster_defaults(options)
         if is_dataflow(options):
             prepare(options)
         device = options.device if on_cluster else resolve_device(options.device)
@@ -201,6 +199,7 @@ class LocalRun:
             pipeline = self.lay_out(items, slice_index=slice_index, completed=completed)
             try:
                 result = self.job.run(pipeline)
+                self._check_published(slice_index)
                 summary.add_passed_over(MembersPassedOver.of(result))
                 summary.metrics.add(result)
             finally:  # shards that were published before it failed stand
@@ -211,6 +210,15 @@ class LocalRun:
             slice_index += 1
             on_published(items)
         return slice_index
+
+    def _check_published(self, slice_index: int) -> None:
+        """Raise if workers of a cluster published a slice where the launcher does not see it."""
+        start = f"run={self.constants.run_id}/slice-{slice_index:06d}-"
+        if not any(stem.startswith(start) for stem in own_files(self.output, "videos")):
+            raise OSError(
+                f"the slice was published, but not in {self.output.uri} as it is seen here: --output must be a folder "
+                "that the launcher and all workers share, or gs://"
+            )
 
     def lay_out(self, items: list[Found], *, slice_index: int, completed: Completed) -> beam.Pipeline:
         """The pipeline of one slice."""

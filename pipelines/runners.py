@@ -8,7 +8,6 @@ import grpc
 from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
     PipelineOptions,
-    PortableOptions,
     StandardOptions,
 )
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
@@ -22,7 +21,6 @@ EMBEDDED: Final = "embed"
 BATCH_SIZES: Final = {"cpu": 8, "cuda": 32}
 """Clips in a batch where the user does not say: a clip of six seconds is 4.5 MB, and larger batches of them are no
 faster on a processor; a GPU that they do not fit into halves them."""
-_ENVIRONMENT_CACHE_MS: Final = 30_000
 
 
 def runner_name(options: PipelineOptions) -> str:
@@ -43,18 +41,6 @@ def is_cluster(options: PipelineOptions) -> bool:
 def is_on_job_server(options: PipelineOptions) -> bool:
     """Whether the pipeline is handed to Beam's job server, as for Flink."""
     return runner_name(options) in _ON_JOB_SERVERS
-
-
-def set_cluster_defaults(options: PipelineOptions) -> None:
-    """Fill in, where the user has not, what makes a worker of Flink start one process and load one model.
-
-    It starts one for each TaskManager, whose slots are its threads (`--sdk_worker_parallelism=1` is Beam's default),
-    but one after the other for each stage, unless `--environment_cache_millis` lets it live from stage to stage.
-    """
-    if is_on_job_server(options):
-        portable = options.view_as(PortableOptions)
-        if not int(portable.environment_cache_millis):
-            portable.environment_cache_millis = _ENVIRONMENT_CACHE_MS
 
 
 def default_batch_size(options: PipelineOptions, *, device: str) -> int:

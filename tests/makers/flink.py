@@ -22,7 +22,7 @@ _FOLDER: Final = Path(__file__).parents[1] / "flink"
 _POM: Final = _FOLDER / "pom.xml"
 _POOL: Final = _FOLDER / "one_address_pool.py"
 NUM_TASK_MANAGERS: Final = 2
-_START_SECONDS: Final = 120
+_START_SECONDS: Final = 300
 _SMALL_JVM: Final = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xss512k")
 # Beam's serializers look into classes of the JDK.
 _OPENED: Final = tuple(
@@ -77,9 +77,10 @@ class FlinkCluster:
         return (
             "--runner=PortableRunner",
             f"--job_endpoint=localhost:{self._job}",
+            f"--flink_master=localhost:{self._rest}",
             "--environment_type=EXTERNAL",
             f"--environment_config={_WORKERS_HOST}:{self._pool}",
-            "--cluster-deadline-seconds=120",
+            "--cluster-deadline-seconds=300",
         )
 
     def start(self) -> None:
@@ -152,9 +153,9 @@ class FlinkCluster:
         return sorted(jobs, key=lambda job: job["start-time"])
 
     def is_at_work(self, job: Mapping[str, Any]) -> bool:
-        """Whether a job is inferring now."""
+        """Whether a job decodes and infers now; Flink names the stage by the outermost transforms in it."""
         vertices = self._get(f"/jobs/{job['jid']}")["vertices"]
-        return any("Infer" in vertex["name"] and vertex["status"] == "RUNNING" for vertex in vertices)
+        return any("{Annotate," in vertex["name"] and vertex["status"] == "RUNNING" for vertex in vertices)
 
     def failures(self, job: Mapping[str, Any]) -> list[str]:
         """What has made a job start again, or fail."""

@@ -1,6 +1,12 @@
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 
-from pipelines.cluster_job import reason_of
+from pipelines.cluster_job import cancel_on_flink, reason_of
 
 FROM_PYTHON = """\
 Pipeline BeamApp-1_2 failed in state FAILED: java.lang.RuntimeException: Error received from SDK harness for instruction 4: Traceback (most recent call last):
@@ -37,3 +43,44 @@ Pipeline BeamApp-1_2 failed in state FAILED: java.io.IOException: Insufficient n
 )
 def test_the_reason_is_one_line(message: str, reason: str) -> None:
     assert reason_of(message) == reason
+
+
+@contextmanager
+def flink(jobs: object) -> Iterator[tuple[str, list[str]]]:
+    """Answers as Flink's web page does; gives its address, and what it was asked to change."""
+    changed: list[str] = []
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            assert self.path == "/jobs/overview"
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(jobs).encode())
+
+        def do_PATCH(self) -> None:
+            changed.append(self.path)
+            self.send_response(202)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("localhost", 0), Page) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield f"localhost:{server.server_port}", changed
+        finally:
+            server.shutdown()
+
+
+def test_of_the_jobs_of_a_name_those_at_work_are_cancelled() -> None:
+    jobs = [
+        {"jid": "1", "name": "ours", "state": "FINISHED"},
+        {"jid": "2", "name": "ours", "state": "RUNNING"},
+        {"jid": "3", "name": "theirs", "state": "RUNNING"},
+        {"jid": "4", "name": "ours", "state": "RESTARTING"},
+    ]
+    with flink({"jobs": jobs}) as (address, changed):
+        cancel_on_flink(address, "ours")
+        cancel_on_flink(f"http://{address}", "nobody's")
+    assert changed == ["/jobs/2?mode=cancel", "/jobs/4?mode=cancel"]

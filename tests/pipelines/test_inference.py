@@ -1,3 +1,4 @@
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -5,9 +6,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from mmeg_model.bundle_identity import identity
 from mmeg_model.clip import Clip, ClipBatch
 from mmeg_model.media.source import VideoRef
 from pipelines.inference import ClipModelHandler, DecodedClip, resolve_device
+from pipelines.outcomes import RunConstants
 from pipelines.tables import Annotation, Failure
 
 
@@ -141,3 +144,35 @@ def test_cuda_without_a_gpu_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_auto_takes_what_there_is() -> None:
     assert resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def run_constants(**others: str) -> RunConstants:
+    here = {"model_sha256": identity()[1], "mmeg_version": version("mmeg")}
+    return RunConstants(
+        run_id="run-1", model_name="a", settings_sha256="s", settings_json="{}", **{**here, **others}
+    )
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ({"mmeg_version": "9.9.9"}, r"this worker has mmeg \S+, the run is one of 9\.9\.9"),
+        ({"model_sha256": "0" * 64}, r"the model at its place in mmeg is another one on this worker"),
+    ],
+)
+def test_a_process_that_has_others_takes_no_part(others: dict[str, str], message: str) -> None:
+    handler = ClipModelHandler(
+        bundle=None, device="cpu", tasks=("emotion",), batch_size=8, constants=run_constants(**others)
+    )
+    with pytest.raises(ValueError, match=message):
+        handler.load_model()
+
+
+def test_other_batches_are_all_that_changes() -> None:
+    handler = ClipModelHandler(
+        bundle="/b", device="cpu", tasks=("emotion",), batch_size=8, constants=run_constants()
+    )
+    larger = handler.with_batch_size(32)
+    assert larger.batch_elements_kwargs() == {"min_batch_size": 32, "max_batch_size": 32}
+    unlike = {name for name, value in vars(larger).items() if vars(handler)[name] != value}
+    assert unlike == {"_batch_size", "_fitting_batch_size"}

@@ -16,7 +16,6 @@ from pipelines.runners import (
     is_cluster,
     is_on_job_server,
     job_server_options,
-    set_cluster_defaults,
 )
 
 
@@ -72,18 +71,8 @@ def test_a_runner_that_nobody_knows() -> None:
         is_cluster(PipelineOptions([], runner="FlunkRunner"))
 
 
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        (["--runner=FlinkRunner"], 30_000),
-        (["--runner=FlinkRunner", "--environment_cache_millis=5"], 5),
-        (["--runner=FnApiRunner"], 0),
-    ],
-)
-def test_workers_of_flink_live_from_stage_to_stage(flags: list[str], expected: int) -> None:
-    options = PipelineOptions(flags)
-    set_cluster_defaults(options)
-    assert int(options.view_as(PortableOptions).environment_cache_millis) == expected
+def test_flink_starts_one_process_for_each_task_manager_by_default() -> None:
+    options = PipelineOptions(["--runner=FlinkRunner"])
     assert int(options.view_as(PortableOptions).sdk_worker_parallelism) == 1
 
 

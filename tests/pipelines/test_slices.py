@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.find_videos import Found
-from pipelines.slices import SliceLimits, cut_into_slices
+from pipelines.slices import SliceLimits, cut_into_slices, num_shards_of
 
 
 def sizes(found: list[list[Found]]) -> list[list[int]]:
@@ -36,3 +36,8 @@ def test_slices_keep_order_and_limits(num_bytes: list[int], num_videos: int, lim
 def test_limits_must_be_positive() -> None:
     with pytest.raises(ValueError, match=r"self.num_videos = 0"):
         SliceLimits(num_videos=0, num_bytes=1)
+
+
+@pytest.mark.parametrize(("num_bytes", "expected"), [([], 1), ([15 * 10**9], 1), ([9 * 10**9] * 4, 3)])
+def test_larger_slices_become_more_files(num_bytes: list[int], expected: int) -> None:
+    assert num_shards_of([Found(None, n) for n in num_bytes]) == expected  # one for each 16 GB
