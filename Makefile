@@ -52,6 +52,8 @@ benchmarks: env
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/annotate.py
 	$(BIN)/python benchmarks/sources.py
+	$(BIN)/python benchmarks/long_video.py
+	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/long_convolution.py
 	$(BIN)/python benchmarks/training.py
 
