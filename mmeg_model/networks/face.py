@@ -9,6 +9,7 @@ FACE_SIZE = 48
 """Width and height of the faces that `FaceNetwork` looks at."""
 _ENERGY_WINDOW = 9
 _FLOOR = 2.0
+_NUM_CELLS = 4
 
 
 class OrientedEdges(nn.Module):
@@ -46,11 +47,15 @@ class OrientedEdges(nn.Module):
 class FaceNetwork(nn.Module):
     """Edges -> convolutions -> one vector, each place of the face with weights of its own in the last layer.
 
-    Group statistics are one face's own: nothing of the batch, nothing of other times.
+    Group statistics are one face's own: nothing of the batch, nothing of other times. Behind what is learned the
+    vector tells how strong edges are in each of 4×4 cells: that is the shape of a face, which convolutions that learn
+    from expressions alone need not keep.
     """
 
-    def __init__(self, channels: tuple[int, int, int], num_outputs: int, dropout: float) -> None:
+    def __init__(self, channels: tuple[int, int, int], num_learned: int, dropout: float) -> None:
         super().__init__()
+        num_edges = OrientedEdges.num_directions * _NUM_CELLS**2
+        self.num_outputs = num_learned + num_edges
         layers: list[nn.Module] = []
         num_inputs = OrientedEdges.num_directions
         for num_channels, stride in (
@@ -71,12 +76,15 @@ class FaceNetwork(nn.Module):
         self.project = nn.Sequential(
             nn.Flatten(),
             nn.Dropout(dropout),
-            nn.Linear(num_inputs * (FACE_SIZE // 8) ** 2, num_outputs),
-            nn.LayerNorm(num_outputs),
+            nn.Linear(num_inputs * (FACE_SIZE // 8) ** 2, num_learned),
+            nn.LayerNorm(num_learned),
             nn.ReLU(),
         )
+        self.norm = nn.LayerNorm(num_edges, elementwise_affine=False)
 
     def forward(self, faces: Tensor) -> Tensor:
         """Embed faces, luma 0 to 255, (N, 48, 48), to (N, num_outputs)."""
         edges = self.edges(faces).contiguous(memory_format=torch.channels_last)
-        return self.project(self.convolutions(edges).contiguous())
+        learned = self.project(self.convolutions(edges).contiguous())
+        shape = self.norm(nn.functional.adaptive_avg_pool2d(edges, _NUM_CELLS).flatten(1))
+        return torch.cat([learned, shape.to(learned.dtype)], dim=1)

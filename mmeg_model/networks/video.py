@@ -29,6 +29,7 @@ class VideoConfig:
     channels: tuple[int, int, int] = (32, 64, 96)
     """Of the convolutions, at a half, a quarter and an eighth of the face's 48×48."""
     num_frame_features: int = 128
+    """Learned ones; those of edges are beside them."""
     dropout: float = 0.3
     face_scale: float = 0.75
     """How much of the box around a face is looked at: in whole frames boxes are a quarter too large."""
@@ -54,16 +55,14 @@ class VideoBranch(nn.Module):
         self.config = config
         self.locator = FaceLocator()
         self.face_network = FaceNetwork(config.channels, config.num_frame_features, config.dropout)
-        self.pool = AttentiveStatistics(config.num_frame_features)
+        self.pool = AttentiveStatistics(self.face_network.num_outputs)
         self.project = nn.Linear(self.pool.num_outputs, num_outputs)
         self.register_buffer("luma", torch.tensor(_LUMA), persistent=False)
 
     def forward(self, frames: Tensor, frames_valid: Tensor) -> Tensor:
         """Embed frames, uint8 (B, T, H, W, 3), where frames_valid, (B, T), to (B, num_outputs)."""
         picked, valid = self._pick(frames, frames_valid)  # (N, H, W, 3), (B, G); N frames in all
-        features = torch.zeros(
-            *valid.shape, self.config.num_frame_features, device=frames.device
-        )  # (B, G, D)
+        features = torch.zeros(*valid.shape, self.face_network.num_outputs, device=frames.device)  # (B, G, D)
         if len(picked):
             parts = [self._embed(part) for part in picked.split(FRAMES_AT_ONCE)]
             features = features.masked_scatter(valid.unsqueeze(-1), torch.cat(parts).to(features.dtype))

@@ -28,3 +28,15 @@ def test_a_face_does_not_depend_on_others():
     network = FaceNetwork((8, 8, 8), 16, 0.3).eval()
     faces = torch.rand(3, FACE_SIZE, FACE_SIZE) * 255
     assert torch.allclose(network(faces)[1], network(faces[1:2])[0], atol=1e-5)
+
+
+def test_the_shape_of_a_face_stands_behind_what_is_learned():
+    """The step lies between the second and the third of four columns of cells, and rises in direction 0."""
+    network = FaceNetwork((8, 8, 8), 16, 0.3).eval()
+    vector = network(STEP)[0]
+    assert vector.shape == (network.num_outputs,) == (16 + 8 * 4 * 4,)
+    edges = vector[16:].view(8, 4, 4)
+    assert torch.allclose(edges[0, :, 1:3], edges.max())
+    assert (edges[0, :, [0, 3]] < edges.max() - 1).all()
+    assert torch.allclose(edges[4], edges.min())
+    assert edges.mean().item() == pytest.approx(0, abs=1e-5)
