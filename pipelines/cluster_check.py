@@ -85,8 +85,10 @@ def check_worker(
         ValueError: if not, with the reason and the way out.
     """
     deadline_seconds = options.cluster_deadline_seconds
-    # A job that fails is not to be tried again, nor to wait for the workers of more than one slot.
-    flags = [*options._flags, "--number_of_execution_retries=0", "--parallelism=1"]
+    # A job that fails is tried once more at most, and at once (Flink takes 0 for its own strategy, which may go on for
+    # hours), and does not wait for more than one slot.
+    retries = ("--number_of_execution_retries=1", "--execution_retry_delay=100")
+    flags = [*options._flags, *retries, "--parallelism=1"]
     own = PipelineOptions(flags, **options.get_all_options(drop_default=True))
     own.view_as(PortableOptions).job_server_timeout = round(deadline_seconds) + 1
     pipeline = beam.Pipeline(options=own)

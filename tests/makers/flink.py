@@ -226,7 +226,7 @@ class FlinkCluster:
             "taskmanager.memory.jvm-overhead.max": "64m",
             "taskmanager.network.sort-shuffle.min-buffers": 64,
             "restart-strategy.type": "fixed-delay",
-            "restart-strategy.fixed-delay.attempts": 3,
+            "restart-strategy.fixed-delay.attempts": 10,
             "restart-strategy.fixed-delay.delay": "1 s",
             # A process that is gone is noticed by two heartbeats that do not get through; one that is slow, never.
             "heartbeat.interval": 1000,
