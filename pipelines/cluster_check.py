@@ -102,8 +102,9 @@ def check_worker(
         ) from error
     if result.state != PipelineState.DONE:
         raise ValueError(
-            f"no worker of the cluster answered within {deadline_seconds:g} s: it has no free slot, or cannot start "
-            "workers; see Flink's web page, or wait longer by --cluster-deadline-seconds"
+            f"no worker of the cluster answered within {deadline_seconds:g} s: it has no free slot, cannot start "
+            "workers, or they have another version of Beam or of Python, which their log says; see Flink's web page, or "
+            "wait longer by --cluster-deadline-seconds"
         )
     found = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE))["string_sets"]
     (answer,) = found[0].result
