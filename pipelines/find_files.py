@@ -50,13 +50,20 @@ def _entries(folder: str) -> tuple[list[str], list[str], set[str]]:
     files, folders, links = [], [], set()
     with os.scandir(folder) as entries:
         for entry in entries:
-            if not entry.is_dir():
+            if not _is_folder(entry):
                 files.append(entry.name)
                 continue
             folders.append(entry.name)
             if entry.is_symlink():
                 links.add(entry.name)
     return sorted(files), sorted(folders), links
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -44,6 +44,13 @@ def test_named_twice_by_folder_and_by_glob_is_one_video(archive: Path) -> None:
     assert report.num_repeated == 3
 
 
+def test_a_link_to_itself_costs_itself_alone(archive: Path) -> None:
+    (archive / "loop.mp4").symlink_to("loop.mp4")
+    found = list(find_videos([str(archive)]))
+    assert names(found, archive) == ["a.MKV", "b.mp4", "loop.mp4", "deep/c.wav"]
+    assert [item.failure.error for item in found if item.failure] == ["OSError"]
+
+
 def test_a_link_is_a_video_of_its_own_name(archive: Path) -> None:
     (archive / "link.mp4").symlink_to(archive / "b.mp4")
     assert names(list(find_videos([str(archive)])), archive) == ["a.MKV", "b.mp4", "link.mp4", "deep/c.wav"]
