@@ -5,6 +5,7 @@ that tell which way is up. The sound has, in each second, one chirp and one clic
 seconds sound alike, so that a shift of any length shows.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -136,6 +137,8 @@ def make_video(folder: Path, recipe: Recipe) -> Path:
         if cover is not None:
             cover.disposition = Disposition.attached_pic
         output.start_encoding()
+        # SVT-AV1, if root runs it, puts this thread on real-time priority, and whatever it starts later with it.
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         for encoder in encoders:
             packets += encoder
         if cover is not None:
