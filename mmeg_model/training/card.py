@@ -190,6 +190,11 @@ def _recipe(facts: CardFacts) -> str:
     )
     if facts.num_stills and facts.config.faces_from_stills:
         stills += " What looks at faces learned from them alone; the layer that speaks for it from recordings as well."
+    if facts.num_stills:
+        stills += (
+            " Behind the training that layer was fitted anew for what stills are labelled for, recordings and stills "
+            "weighing alike."
+        )
     return (
         f"{choices}\n\nSounds are changed in speed, level, timbre and noise, pictures in side, framing and light."
         f"{stills} The network that ships was trained on all speakers, for a number of epochs that was fixed before: "

@@ -23,6 +23,7 @@ from mmeg_model.splits import Split, speaker_folds
 from mmeg_model.training.card import CardFacts, card, license_text
 from mmeg_model.training.config import TrainingConfig
 from mmeg_model.training.loop import Trained, of_recordings, train
+from mmeg_model.training.picture_head import fit_picture_head
 from mmeg_model.training.run import save_bundle
 
 NAME = "mmeg-compact"
@@ -74,9 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             pool.submit(_test_fold, config, fold, given.folder / f"fold-{number}", given.cache)
             for number, fold in enumerate(folds)
         ]
-        trained = pool.submit(
-            train, config, shipped_split, folder=given.folder / "shipped", cache=given.cache
-        ).result()
+        trained = pool.submit(_train, config, shipped_split, given.folder / "shipped", given.cache).result()
         of_folds = [test.result() for test in tests]
     predictions = {
         task: join(cross_calibrated([of_fold[task] for of_fold in of_folds])) for task in LABELS_BY_TASK
@@ -105,8 +104,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _test_fold(config: TrainingConfig, fold: Split, folder: Path, cache: Path) -> dict[str, Predictions]:
     """Train without the speakers of a fold, and predict them."""
-    trained = train(config, Split(fold.train, ()), folder=folder, cache=cache)
+    trained = _train(config, Split(fold.train, ()), folder, cache)
     return predict(trained.network, fold.test, cache=cache)
+
+
+def _train(config: TrainingConfig, split: Split, folder: Path, cache: Path) -> Trained:
+    trained = train(config, split, folder=folder, cache=cache)
+    fit_picture_head(trained.network, split.train, cache=cache, seed=config.seed)
+    return trained
 
 
 def cross_calibrated(of_folds: Sequence[Predictions]) -> list[Predictions]:
