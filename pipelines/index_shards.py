@@ -21,6 +21,8 @@ from pipelines.metrics import (
     MEMBERS_OF_OTHER_VERSIONS,
     RunMetrics,
     count_reading,
+    mended_shard,
+    mended_shards,
 )
 from pipelines.tables import Failure, Status, VideoPart
 
@@ -34,13 +36,20 @@ class Shard:
     video: VideoRef
     """The whole file."""
     status: Status | None
-    """What became of the shard itself, if it could not be indexed before."""
+    """What became of the shard itself, if it could not be indexed before; None also if it is to be tried again."""
+    has_row: bool
+    """Whether there is a row of it, in whatever version."""
     done: DoneVideos
     """Of its members."""
 
     @classmethod
     def of(cls, video: VideoRef, completed: Completed) -> "Shard":
-        return cls(video, completed.videos.status(video), completed.members_done(video.location))
+        return cls(
+            video,
+            completed.videos.status(video),
+            completed.videos.row(video.name_key) is not None,
+            completed.members_done(video.location),
+        )
 
 
 def shard_reading(*, bytes_column: str | None, key_column: str | None) -> ShardReading:
@@ -76,6 +85,8 @@ class IndexShards(beam.DoFn):
             else:
                 yield indexed.video
         count_reading(decoders)
+        if not errors and shard.has_row:
+            mended_shard(shard.video).inc()
         if errors and shard.status is not None:
             MEMBERS_DONE_BEFORE[shard.status].inc()
         elif errors:
@@ -92,6 +103,8 @@ class MembersPassedOver:
     """Of those that are done: whose version is another one now."""
     num_others: int
     """Neither video nor sound by their names."""
+    mended: list[bytes]
+    """`VideoRef.name_key` of shards that are whole now, and whose rows speak of what was wrong with them."""
 
     @classmethod
     def of(cls, result: PipelineResult) -> "MembersPassedOver":
@@ -102,6 +115,7 @@ class MembersPassedOver:
             {status: metrics.of(counter) for status, counter in MEMBERS_DONE_BEFORE.items()},
             metrics.of(MEMBERS_OF_OTHER_VERSIONS),
             metrics.of(MEMBERS_OF_OTHER_KINDS),
+            mended_shards(result),
         )
 
 

@@ -105,6 +105,8 @@ class LocalRun:
         settings = Settings(
             tasks=tuple(filter(None, (task.strip() for task in options.tasks.split(",")))),
             window_ms=_whole_ms(options.window_seconds),
+            bytes_column=options.bytes_column,
+            key_column=options.key_column,
         )
         on_cluster = is_cluster(options)  # refuses a runner that nobody knows
         if is_dataflow(options):
@@ -197,15 +199,18 @@ class LocalRun:
         for items in cut_into_slices(found, self.limits):
             on_slice(items)
             pipeline = self.lay_out(items, slice_index=slice_index, completed=completed)
+            mended: list[bytes] = []
             try:
                 result = self.job.run(pipeline)
                 self._check_published(slice_index)
-                summary.add_passed_over(MembersPassedOver.of(result))
+                passed_over = MembersPassedOver.of(result)
+                mended = passed_over.mended
+                summary.add_passed_over(passed_over)
                 summary.metrics.add(result)
             finally:  # shards that were published before it failed stand
                 names = summary.add_published(self.output, self.constants.run_id, slice_index)
                 if not self.constants.keeps_versions:
-                    remove_superseded(self.output, completed.superseded_by(names))
+                    remove_superseded(self.output, completed.superseded_by([*names, *mended]))
                 remove_lists(self.output)
             slice_index += 1
             on_published(items)

@@ -18,9 +18,11 @@ from apache_beam.runners.runner import PipelineResult
 from mmeg_model.media import objects
 from mmeg_model.media.decoders import Decoders
 from mmeg_model.media.errors import Stage
+from mmeg_model.media.source import VideoRef
 from pipelines.tables import Status
 
 NAMESPACE: Final = "mmeg"
+_MENDED: Final = "mmeg_mended_shards"
 _STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 
 VIDEOS: Final = {status: Metrics.counter(NAMESPACE, f"videos_{status}") for status in _STATUSES}
@@ -141,3 +143,14 @@ class RunMetrics:
     def as_json(self) -> dict[str, Any]:
         """All counters and distributions, by name."""
         return dict(sorted([*self.counters.items(), *self.distributions.items()]))
+
+
+def mended_shard(shard: VideoRef) -> Any:
+    """The counter of a shard that is whole now and was not before; its name is the shard's."""
+    return Metrics.counter(_MENDED, shard.name_key.hex())
+
+
+def mended_shards(result: PipelineResult) -> list[bytes]:
+    """`VideoRef.name_key` of each shard that was counted so."""
+    found = result.metrics().query(MetricsFilter().with_namespace(_MENDED))["counters"]
+    return [bytes.fromhex(counter.key.metric.name) for counter in found]

@@ -24,6 +24,9 @@ class Settings:
 
     tasks: tuple[str, ...] = tuple(LABELS_BY_TASK)
     window_ms: int = WINDOW_MS
+    bytes_column: str | None = None
+    """Of Parquet shards; None: none are read."""
+    key_column: str | None = None
 
     def __post_init__(self) -> None:
         unknown = [task for task in self.tasks if task not in LABELS_BY_TASK]
@@ -39,9 +42,14 @@ class Settings:
         object.__setattr__(self, "tasks", in_order)
 
     def canonical(self) -> dict[str, object]:
-        """Everything that `sha256` covers, as plain JSON values."""
+        """Everything that `sha256` covers, as plain JSON values; the columns of Parquet shards if such are read."""
+        columns = ("bytes_column", "key_column")
         return {
-            **asdict(self),
+            **{
+                name: value
+                for name, value in asdict(self).items()
+                if name not in columns or self.bytes_column
+            },
             "tasks": list(self.tasks),
             "crop": "whole",
             "frame_rate_hz": clip.FRAME_RATE_HZ,

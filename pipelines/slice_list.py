@@ -3,6 +3,7 @@ tables, since the graph of a job has room for some ten thousand videos (Dataflow
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 import apache_beam as beam
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmeg_model.media.source import VideoRef
+from mmeg_model.media.source import ParquetRow, VideoRef
 from pipelines.completed import DoneVideos, Retake
 from pipelines.index_shards import Shard
 from pipelines.output_folder import OutputFolder, output_folder
@@ -23,7 +24,15 @@ _SCHEMA: Final = pa.schema(
     [
         ("location", pa.binary()),  # bytes, for a name of a file may be no text
         ("version", pa.string()),
+        ("member", pa.string()),
+        ("start_byte", pa.int64()),
+        ("num_bytes", pa.int64()),
+        ("is_compressed", pa.bool_()),
+        ("row_group", pa.int64()),  # null, if it is no row of a Parquet shard
+        ("row_in_group", pa.int64()),
+        ("column", pa.string()),
         ("status", pa.string()),
+        ("has_row", pa.bool_()),
         ("done_names", pa.binary()),  # null, if it is no shard
         ("done_versions", pa.binary()),
         ("done_statuses", pa.binary()),
@@ -40,7 +49,7 @@ class SliceList(beam.PTransform):
         """Keep what is to be listed.
 
         Args:
-            elements: VideoRefs of whole files, or Shards.
+            elements: VideoRefs, or Shards.
             output: the folder of the tables.
             name: of a list, different for each within a run.
         """
@@ -50,7 +59,7 @@ class SliceList(beam.PTransform):
         self._name = f"{_FOLDER}/{name}.parquet"
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[Any]:
-        if len(self._elements) <= MOST_IN_GRAPH:
+        if sum(map(_num_references, self._elements)) <= MOST_IN_GRAPH:
             return pipeline | "List" >> beam.Create(self._elements)
         write_list(output_folder(self._output), self._name, self._elements)
         output, name = self._output, self._name
@@ -60,6 +69,11 @@ class SliceList(beam.PTransform):
             | "Read the list" >> beam.FlatMap(lambda name: read_list(output_folder(output), name))
             | "Spread the list" >> beam.Reshuffle()
         )
+
+
+def _num_references(element: VideoRef | Shard) -> int:
+    """How much room it takes, in references; what is done of a shard's members takes some, too."""
+    return 1 + len(element.done) if isinstance(element, Shard) else 1
 
 
 def write_list(output: OutputFolder, name: str, elements: Sequence[VideoRef | Shard]) -> None:
@@ -89,11 +103,18 @@ def _row(element: VideoRef | Shard) -> dict[str, object]:
     row: dict[str, object] = {
         "location": video.location.encode("utf-8", "surrogateescape"),
         "version": video.version,
+        "member": video.member,
+        "start_byte": video.start_byte,
+        "num_bytes": video.num_bytes,
+        "is_compressed": video.is_compressed,
     }
+    if video.parquet_row is not None:
+        row |= asdict(video.parquet_row)
     if isinstance(element, Shard):
         done = element.done
         row |= {
             "status": element.status,
+            "has_row": element.has_row,
             "done_names": done.names.tobytes(),
             "done_versions": done.versions.tobytes(),
             "done_statuses": done.statuses.tobytes(),
@@ -104,7 +125,17 @@ def _row(element: VideoRef | Shard) -> dict[str, object]:
 
 
 def _element(row: dict[str, Any]) -> VideoRef | Shard:
-    video = VideoRef(row["location"].decode("utf-8", "surrogateescape"), row["version"])
+    video = VideoRef(
+        row["location"].decode("utf-8", "surrogateescape"),
+        row["version"],
+        row["member"],
+        row["start_byte"],
+        row["num_bytes"],
+        row["is_compressed"],
+        None
+        if row["row_group"] is None
+        else ParquetRow(row["row_group"], row["row_in_group"], row["column"]),
+    )
     if row["done_names"] is None:
         return video
     done = DoneVideos(
@@ -113,4 +144,4 @@ def _element(row: dict[str, Any]) -> VideoRef | Shard:
         np.frombuffer(row["done_statuses"], np.uint8),
         Retake(failed=row["retake_failed"], changed=row["retake_changed"]),
     )
-    return Shard(video, row["status"], done)
+    return Shard(video, row["status"], row["has_row"], done)

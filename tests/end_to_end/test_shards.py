@@ -244,3 +244,29 @@ def test_limit_and_dry_run_count_members_in_the_order_found(
 def test_a_key_column_needs_a_column_of_bytes(tmp_path: Path, capsys: Any) -> None:
     assert main(["annotate", str(tmp_path), "--key-column", "id", "--output", str(tmp_path / "out")]) == 2
     assert "name the column of their videos by --bytes-column" in capsys.readouterr().err
+
+
+def test_the_row_of_a_shard_that_was_broken_leaves_when_it_is_whole(
+    videos: list[bytes], tmp_path: Path, annotate: Any, capsys: Any
+) -> None:
+    shard, out = tmp_path / "a.tar", tmp_path / "out"
+    shard.write_bytes(b"no tar" * 200)
+    assert annotate(shard, output=out, num_inputs=1) == 1
+    assert annotate(shard, output=out, num_inputs=1) == 1, "it is still broken"
+    shard.unlink()
+    make_tar(shard, webdataset_members(videos[1:2]))
+    assert annotate(shard, output=out, num_inputs=1) == 0
+    assert [(row["member"], row["status"]) for row in read(out, "videos")] == [("000000.mp4", "ok")]
+    assert read(out, "errors") == []
+
+
+def test_another_column_of_the_same_shard_is_refused(
+    videos: list[bytes], loose: Path, tmp_path: Path, annotate: Any, capsys: Any
+) -> None:
+    shard, out = tmp_path / "a.parquet", tmp_path / "out"
+    make_parquet(shard, {"key": ["x"], "front": videos[1:2], "back": videos[3:4]})
+    assert annotate(loose / "000001.mp4", output=out, num_inputs=1) == 0
+    assert annotate(shard, "--bytes-column", "front", output=out, num_inputs=2) == 0, "loose files go beside"
+    assert annotate(shard, "--bytes-column", "back", output=out, num_inputs=2) == 2
+    assert "bytes_column: front there, back now" in capsys.readouterr().err
+    assert annotate(loose / "000003.mp4", output=out, num_inputs=3) == 0

@@ -68,23 +68,23 @@ def member(shard: VideoRef, name: str, version: str = "1") -> VideoRef:
 
 
 def test_nothing_is_done(pool: DecoderPool, cut: VideoRef) -> None:
-    shard = Shard(VideoRef(cut.location), None, done_videos({}))
+    shard = Shard(VideoRef(cut.location), None, False, done_videos({}))
     assert yielded(pool, shard) == (["a.mp4", "b.mp4"], {None: "TruncatedShard"})
 
 
 def test_what_is_done_is_left_out(pool: DecoderPool, cut: VideoRef) -> None:
     shard = VideoRef(cut.location)
     done = done_videos({member(shard, "a.mp4"): "failed"})
-    assert yielded(pool, Shard(shard, "failed", done)) == (["b.mp4"], {})
+    assert yielded(pool, Shard(shard, "failed", True, done)) == (["b.mp4"], {})
     again = done_videos({member(shard, "a.mp4"): "failed"}, Retake(failed=True))
-    assert yielded(pool, Shard(shard, None, again)) == (["a.mp4", "b.mp4"], {None: "TruncatedShard"})
+    assert yielded(pool, Shard(shard, None, True, again)) == (["a.mp4", "b.mp4"], {None: "TruncatedShard"})
     changed = done_videos({member(shard, "a.mp4", version="0"): "ok"}, Retake(changed=True))
-    assert yielded(pool, Shard(shard, "failed", changed)) == (["a.mp4", "b.mp4"], {})
+    assert yielded(pool, Shard(shard, "failed", True, changed)) == (["a.mp4", "b.mp4"], {})
 
 
 def test_all_that_is_wrong_with_a_shard_is_one_failure(pool: DecoderPool, tmp_path: Path) -> None:
     path = make_parquet(tmp_path / "a.parquet", {"key": ["a", None, "a"], "video": [b"v"] * 3})
-    (*_, last) = IndexShards(pool, READING).process(Shard(VideoRef(str(path)), None, done_videos({})))
+    (*_, last) = IndexShards(pool, READING).process(Shard(VideoRef(str(path)), None, False, done_videos({})))
     assert isinstance(last, TaggedOutput)
     (failure,) = last.value.failures
     assert failure.error == "NullKey"

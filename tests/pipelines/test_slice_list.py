@@ -6,7 +6,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 from makers.published import failed, ok, publish_slice
 
-from mmeg_model.media.source import VideoRef
+from mmeg_model.media.source import ParquetRow, VideoRef
 from pipelines import slice_list
 from pipelines.completed import Retake, read_completed
 from pipelines.index_shards import Shard
@@ -14,7 +14,14 @@ from pipelines.output_folder import output_folder
 from pipelines.slice_list import SliceList, read_list, remove_lists, write_list
 
 VIDEOS = [VideoRef(f"gs://bucket/{number}.mp4", str(number)) for number in range(25)]
-ODD = [VideoRef("/caf\udce9.mp4", "1"), VideoRef("/né\u00e9.mp4", None)]
+ODD = [
+    VideoRef("/caf\udce9.mp4", "1"),
+    VideoRef("/né\u00e9.mp4", None),
+    VideoRef("/s.tar", "1", "a.wav", 512, 9),
+    VideoRef("/s.tar.gz", "1", "b.wav", 1024, 9, is_compressed=True),
+    VideoRef("/s.parquet", "1", "c", parquet_row=ParquetRow(2, 3, "video.bytes")),
+]
+"""Every field of a reference differs in one of them."""
 
 
 @pytest.mark.parametrize("most_in_graph", [0, 100])
@@ -44,7 +51,18 @@ def test_a_shard_comes_back_with_what_of_it_is_done(tmp_path: Path) -> None:
     write_list(output, "slices/run=1/shards-0.parquet", [Shard.of(shard, completed)])
     (back,) = read_list(output, "slices/run=1/shards-0.parquet")
     assert isinstance(back, Shard)
-    assert (back.video, back.status) == (shard, None)
+    assert (back.video, back.status, back.has_row) == (shard, None, True)
     assert [back.done.status(video) for video in (good, bad, new)] == ["ok", None, None]
     remove_lists(output)
     assert output.files("slices") == {}
+
+
+def test_a_shard_of_which_much_is_done_takes_no_room_in_the_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slice_list, "MOST_IN_GRAPH", 5)
+    publish_slice(tmp_path, [ok(VideoRef("/s.tar", "7", f"{number}.mp4")) for number in range(5)])
+    shard = Shard.of(VideoRef("/s.tar", "7"), read_completed(output_folder(str(tmp_path))))
+    pipeline = beam.Pipeline(runner=FnApiRunner())
+    _ = pipeline | SliceList([shard], output=str(tmp_path), name="run=1/shards-0")
+    assert output_folder(str(tmp_path)).files("slices")
