@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from mmeg_model.locked import InUseError
 from mmeg_model.media.shards import is_compressed
-from pipelines.completed import Completed, RefusedError, read_completed
+from pipelines.completed import Completed, RefusedError, newest_run, read_completed
 from pipelines.ending import (
     ALL_OK,
     COULD_NOT_START,
@@ -171,6 +171,10 @@ def _run(run: LocalRun, found: Spooled[Found], started: float) -> int:
         interruptible("published slices stand, the one at work is given up", on_leaving=run.job.cancel),
     ):
         completed = _read_completed(run)
+        if newest_run(run.output) >= run.constants.run_id:  # the newest run holds
+            raise RefusedError(
+                f"another run has written into {run.output.uri} while this one looked for its videos; start it again"
+            )
         try:
             tidy(run.output, completed)
             limit = run.options.limit

@@ -41,14 +41,19 @@ def compact_command(arguments: Sequence[str]) -> int:
     try:
         with (
             output.locked(by="mmeg compact"),
-            interruptible("every video stands in the tables once; run it again to go on"),
+            interruptible(
+                "nothing is lost; run it again to go on, since until then a query may find rows twice"
+            ),
         ):
             num_before, num_after = compact(output)
     except (RefusedError, InUseError) as error:
         return _could_not_start(str(error))
     except (OSError, pa.ArrowException) as error:
         print(f"mmeg compact ended early: {error}", file=sys.stderr)
-        print("Every video stands in the tables once; run the same command again to go on.", file=sys.stderr)
+        print(
+            "Nothing is lost. Run the same command again: until then a query may find rows twice.",
+            file=sys.stderr,
+        )
         return ENDED_EARLY
     print(f"{num_before} files of each table before, {num_after} now", file=sys.stderr)
     return ALL_OK

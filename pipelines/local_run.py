@@ -38,8 +38,8 @@ from pipelines.settings import Settings
 from pipelines.slice_list import remove_lists
 from pipelines.slices import CLUSTER_SLICES, LOCAL_SLICES, SliceLimits, cut_into_slices, num_shards_of
 from pipelines.summary import RunSummary
-from pipelines.table_files import new_run_id, own_files
-from pipelines.tables import VideoPart
+from pipelines.table_files import new_run_id, own_files, table_file
+from pipelines.tables import TABLES, VideoPart
 
 
 def still_to_do(
@@ -208,7 +208,10 @@ class LocalRun:
                 summary.add_passed_over(passed_over)
                 summary.metrics.add(result)
             finally:  # shards that were published before it failed stand
+                num_failures = summary.failures.total()
                 names = summary.add_published(self.output, self.constants.run_id, slice_index)
+                if not names and summary.failures.total() == num_failures and len(completed.videos):
+                    self._remove_published(slice_index)  # of shards in which all was done
                 if not self.constants.keeps_versions:
                     remove_superseded(self.output, completed.superseded_by([*names, *mended]))
                 remove_lists(self.output)
@@ -224,6 +227,14 @@ class LocalRun:
                 f"the slice was published, but not in {self.output.uri} as it is seen here: --output must be a folder "
                 "that the launcher and all workers share, or gs://"
             )
+
+    def _remove_published(self, slice_index: int) -> None:
+        """Take back the files of a slice without rows: a run that found nothing to do leaves nothing."""
+        start = f"run={self.constants.run_id}/slice-{slice_index:06d}-"
+        stems = [stem for stem in own_files(self.output, "videos") if stem.startswith(start)]
+        for table in reversed(TABLES):  # without its `videos` a file counts no more
+            for stem in stems:
+                self.output.remove(table_file(table, stem))
 
     def lay_out(self, items: list[Found], *, slice_index: int, completed: Completed) -> beam.Pipeline:
         """The pipeline of one slice."""

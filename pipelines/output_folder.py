@@ -109,12 +109,13 @@ class LocalFolder:
             runs = sorted(os.listdir(self._root / table))
         except (FileNotFoundError, NotADirectoryError):
             return {}
-        return {
-            f"{table}/{run}/{name}": (self._root / table / run / name).lstat().st_size
-            for run in runs
-            if run.startswith("run=")
-            for name in sorted(os.listdir(self._root / table / run))
-        }
+        found: dict[str, int] = {}
+        for run in runs:
+            if run.startswith("run="):
+                for name in sorted(os.listdir(self._root / table / run)):
+                    with contextlib.suppress(FileNotFoundError):  # renamed meanwhile by a run that is at work
+                        found[f"{table}/{run}/{name}"] = (self._root / table / run / name).lstat().st_size
+        return found
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
         return (self._root / name).open("rb")

@@ -65,8 +65,6 @@ class Decoders:
         """Media time of the videos probed so far."""
         self.decoded_ms = 0
         """Media time delivered as clips so far, for whoever polls it from another thread."""
-        self.probed_ms = 0
-        """Media time of the videos probed so far."""
         self.num_damaged_packets = 0
         """Packets of these clips that did not decode and were skipped."""
         self.num_retries = 0

@@ -252,7 +252,9 @@ def test_the_row_of_a_shard_that_was_broken_leaves_when_it_is_whole(
     shard, out = tmp_path / "a.tar", tmp_path / "out"
     shard.write_bytes(b"no tar" * 200)
     assert annotate(shard, output=out, num_inputs=1) == 1
+    files = sorted(out.rglob("*.parquet"))
     assert annotate(shard, output=out, num_inputs=1) == 1, "it is still broken"
+    assert sorted(out.rglob("*.parquet")) == files, "a run that found nothing to do leaves nothing"
     shard.unlink()
     make_tar(shard, webdataset_members(videos[1:2]))
     assert annotate(shard, output=out, num_inputs=1) == 0
