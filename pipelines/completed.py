@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,70 +15,20 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mmeg_model.media.source import VideoRef, printable
+from pipelines.done_videos import KEY_TYPE, NONE_AGAIN, STATUSES, DoneVideos, Retake, whole_key
 from pipelines.outcomes import KEEPS_VERSIONS, RunConstants
 from pipelines.output_folder import OutputFolder
 from pipelines.table_files import own_files, table_file
-from pipelines.tables import SCHEMA_VERSION, Status
+from pipelines.tables import SCHEMA_VERSION
 
 MERGED: Final = b"merged"
 """In the metadata of a `videos` file, the stems of those whose rows it took over: they count no more."""
 _T = TypeVar("_T")
 _FILES_AT_ONCE: Final = 16
-_KEY: Final = "S16"
-_STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 
 
 class RefusedError(Exception):
     """The run cannot start into this folder; nothing was touched."""
-
-
-@dataclass(frozen=True)
-class Retake:
-    """Which videos that are done are annotated once more."""
-
-    failed: bool = False
-    """Failed and partial ones, in whatever version."""
-    changed: bool = False
-    """Those that are another version now."""
-
-
-@dataclass(frozen=True)
-class DoneVideos:
-    """Videos that are done, 33 bytes each: what a million of them needs, and what travels to where shards are indexed."""
-
-    names: NDArray[np.bytes_]
-    """Keys (uri, member) of 16 bytes, sorted."""
-    versions: NDArray[np.bytes_]
-    """Of each, the key of the version that is done."""
-    statuses: NDArray[np.uint8]
-    retake: Retake = Retake()
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def status(self, video: VideoRef) -> Status | None:
-        """The outcome of this video, in whatever version; None if it is still, or again, to be done."""
-        row = self.row(video.name_key)
-        if row is None:
-            return None
-        status = _STATUSES[self.statuses[row]]
-        is_retaken = (self.retake.failed and status != "ok") or (
-            self.retake.changed and self._is_other_version(row, video)
-        )
-        return None if is_retaken else status
-
-    def is_other_version(self, video: VideoRef) -> bool:
-        """Whether it is another version of this video that is done."""
-        row = self.row(video.name_key)
-        return row is not None and self._is_other_version(row, video)
-
-    def row(self, name_key: bytes) -> int | None:
-        """The place of a video in the arrays."""
-        row = int(np.searchsorted(self.names, np.array(name_key, _KEY)))
-        return row if row < len(self.names) and _whole_key(self.names[row]) == name_key else None
-
-    def _is_other_version(self, row: int, video: VideoRef) -> bool:
-        return _whole_key(self.versions[row]) != video.key
 
 
 Superseded = dict[str, set[bytes]]
@@ -94,15 +44,15 @@ class Completed:
     """Rows that a rewrite was to remove and did not come to."""
     merged_stems: frozenset[str] = frozenset()
     """Files whose rows stand in another one."""
-    _versions: NDArray[np.bytes_] = field(default_factory=lambda: np.zeros(0, _KEY))
+    _versions: NDArray[np.bytes_] = field(default_factory=lambda: np.zeros(0, KEY_TYPE))
     _stems: tuple[str, ...] = ()
     _stem_of_row: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     _rows_of_shard: Mapping[str, NDArray[np.int_]] = field(default_factory=dict)
 
     def has_version(self, video: VideoRef) -> bool:
         """Whether this version of a video is done, perhaps beside newer ones."""
-        row = int(np.searchsorted(self._versions, np.array(video.key, _KEY)))
-        return row < len(self._versions) and _whole_key(self._versions[row]) == video.key
+        row = int(np.searchsorted(self._versions, np.array(video.key, KEY_TYPE)))
+        return row < len(self._versions) and whole_key(self._versions[row]) == video.key
 
     def members_done(self, location: str) -> DoneVideos:
         """Those of the members of one shard."""
@@ -116,11 +66,13 @@ class Completed:
         for name_key in name_keys:
             if (row := self.videos.row(name_key)) is not None:
                 keys = superseded.setdefault(self._stems[self._stem_of_row[row]], set())
-                keys.add(_whole_key(self.videos.versions[row]))
+                keys.add(whole_key(self.videos.versions[row]))
         return superseded
 
 
-NOTHING_COMPLETED: Final = Completed(DoneVideos(np.zeros(0, _KEY), np.zeros(0, _KEY), np.zeros(0, np.uint8)))
+NOTHING_COMPLETED: Final = Completed(
+    DoneVideos(np.zeros(0, KEY_TYPE), np.zeros(0, KEY_TYPE), np.zeros(0, np.uint8))
+)
 
 
 def newest_run(output: OutputFolder) -> str:
@@ -137,7 +89,7 @@ def read_completed(
     output: OutputFolder,
     constants: RunConstants | None = None,
     *,
-    retake: Retake = Retake(),
+    retake: Retake = NONE_AGAIN,
     before: str | None = None,
     keep_versions: bool = True,
 ) -> Completed:
@@ -185,7 +137,7 @@ class _Reading:
         ]
         for stem, (metadata, rows) in zip(stems, _read_ahead(self._read, stems), strict=True):
             self._add(stem, metadata, rows)
-        names, versions = (np.frombuffer(bytes(keys), _KEY) for keys in (self._names, self._versions))
+        names, versions = (np.frombuffer(bytes(keys), KEY_TYPE) for keys in (self._names, self._versions))
         statuses = np.frombuffer(bytes(self._statuses), np.uint8)
         stem_of_row = np.repeat(np.arange(len(self._stems), dtype=np.int32), self._num_rows)
         runs = [stem.partition("/")[0] for stem in self._stems]  # the newest first
@@ -203,7 +155,7 @@ class _Reading:
         for row, is_first in zip(order[is_repeated], is_newest[is_repeated], strict=True):
             if is_first:
                 others_stand, versions_standing = True, set()
-            version = _whole_key(versions[row])
+            version = whole_key(versions[row])
             if version in versions_standing or not others_stand:
                 superseded.setdefault(self._stems[stem_of_row[row]], set()).add(version)
             else:
@@ -253,7 +205,7 @@ class _Reading:
             self._names += video.name_key
             self._versions += video.key
             self._changed += _changed(video).tobytes()
-            self._statuses.append(_STATUSES.index(row["status"]))
+            self._statuses.append(STATUSES.index(row["status"]))
             if video.member is not None:
                 self._members.setdefault(video.location, []).append(video.name_key)
 
@@ -304,8 +256,3 @@ def _read_ahead(read: Callable[[str], _T], stems: Iterable[str]) -> Iterator[_T]
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _whole_key(key: bytes) -> bytes:
-    """A key as numpy gives it back, with the zeros at its end that it leaves out."""
-    return bytes(key).ljust(16, b"\0")

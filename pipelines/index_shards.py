@@ -12,8 +12,9 @@ from mmeg_model.media.decoders import Decoders
 from mmeg_model.media.errors import MediaError
 from mmeg_model.media.shards import ShardReading
 from mmeg_model.media.source import VideoRef
-from pipelines.completed import Completed, DoneVideos
+from pipelines.completed import Completed
 from pipelines.decode_clips import PARTS, DecoderPool, TaggedPart
+from pipelines.done_videos import DoneVideos
 from pipelines.found import MEDIA_EXTENSIONS, Found
 from pipelines.metrics import (
     MEMBERS_DONE_BEFORE,

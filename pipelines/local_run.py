@@ -16,9 +16,10 @@ from mmeg_model.media.source import VideoRef
 from pipelines.annotate import build_pipeline
 from pipelines.cluster_check import check_worker
 from pipelines.cluster_job import RunningJob
-from pipelines.completed import NOTHING_COMPLETED, Completed, Retake, newest_run
+from pipelines.completed import NOTHING_COMPLETED, Completed, newest_run
 from pipelines.dataflow import is_dataflow, prepare
 from pipelines.decode_clips import DecoderPool
+from pipelines.done_videos import Retake
 from pipelines.find_videos import Found
 from pipelines.index_shards import MembersPassedOver, Shard, members_of, shard_reading
 from pipelines.inference import ClipModelHandler, resolve_device

@@ -12,8 +12,9 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from mmeg_model.media.objects import SCHEME
-from pipelines.completed import Completed, Retake, read_completed
+from pipelines.completed import Completed, read_completed
 from pipelines.decode_clips import PARTS
+from pipelines.done_videos import Retake
 from pipelines.found import Found
 from pipelines.index_shards import Shard
 from pipelines.output_folder import output_folder

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmeg_model.media.source import ParquetRow, VideoRef
-from pipelines.completed import DoneVideos, Retake
+from pipelines.done_videos import DoneVideos, Retake
 from pipelines.index_shards import Shard
 from pipelines.output_folder import OutputFolder, output_folder
 

@@ -12,7 +12,8 @@ from typing import Final
 from mmeg_model.locked import InUseError
 from mmeg_model.media.objects import SCHEME
 from mmeg_model.media.source import printable
-from pipelines.completed import RefusedError, Retake, read_completed
+from pipelines.completed import RefusedError, read_completed
+from pipelines.done_videos import Retake
 from pipelines.ending import (
     ALL_OK,
     COULD_NOT_START,

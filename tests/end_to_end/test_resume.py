@@ -7,6 +7,9 @@ import pytest
 from makers.tables import by_name, read
 from makers.video import Recipe, make_video
 
+from pipelines import annotate_command
+from pipelines.find_videos import find_videos
+
 
 @pytest.fixture
 def videos(tmp_path: Path) -> Path:
@@ -65,3 +68,20 @@ def test_dry_run_says_what_would_be_taken_again(videos: Path, tmp_path: Path, an
     annotate(videos, "--retry-failed", "--dry-run", output=out)
     assert capsys.readouterr().out.splitlines() == [str(videos / "broken.mp4")]
     assert sorted(out.rglob("*")) == before
+
+
+def test_a_run_that_was_overtaken_while_it_looked_for_its_videos_says_so(
+    videos: Path, tmp_path: Path, annotate, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a name that stands there twice the newest run holds, so that a run must not publish behind a newer one."""
+    out = tmp_path / "out"
+
+    def find_slowly(*arguments: object, **more: object):
+        monkeypatch.undo()
+        assert annotate(videos / "a.mp4", output=out, num_inputs=1) == 0
+        return find_videos(*arguments, **more)
+
+    monkeypatch.setattr(annotate_command, "find_videos", find_slowly)
+    assert annotate(videos, output=out, num_inputs=1) == 2
+    assert "another run has written into" in capsys.readouterr().err
+    assert annotate(videos, output=out, num_inputs=3) == 1

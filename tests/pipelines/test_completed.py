@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from makers.published import constants, failed, ok, publish_slice
 
 from mmeg_model.media.source import VideoRef
-from pipelines.completed import RefusedError, Retake, newest_run, read_completed
+from pipelines.completed import RefusedError, newest_run, read_completed
+from pipelines.done_videos import Retake
 from pipelines.output_folder import LocalFolder
 
 CONSTANTS = constants("run-2")

@@ -10,8 +10,8 @@ from makers.shards import make_parquet, make_tar
 
 from mmeg_model.media.decoders import DecoderLimits
 from mmeg_model.media.source import VideoRef
-from pipelines.completed import DoneVideos, Retake
 from pipelines.decode_clips import DecoderPool
+from pipelines.done_videos import DoneVideos, Retake
 from pipelines.index_shards import IndexShards, Shard, members_of, shard_reading
 from pipelines.tables import Status, VideoPart
 

@@ -8,7 +8,8 @@ from makers.published import failed, ok, publish_slice
 
 from mmeg_model.media.source import ParquetRow, VideoRef
 from pipelines import slice_list
-from pipelines.completed import Retake, read_completed
+from pipelines.completed import read_completed
+from pipelines.done_videos import Retake
 from pipelines.index_shards import Shard
 from pipelines.output_folder import output_folder
 from pipelines.slice_list import SliceList, read_list, remove_lists, write_list

@@ -9,7 +9,11 @@ from mmeg_model.corpora import read_corpora
 from mmeg_model.corpora.fer2013 import read_pictures
 from mmeg_model.corpora.utterance import Utterance
 from mmeg_model.networks.compact import CompactConfig, CompactNetwork
+from mmeg_model.splits import Split
+from mmeg_model.training.config import TrainingConfig
+from mmeg_model.training.loop import train
 from mmeg_model.training.picture_head import PENALTY, _fit, fit_picture_head
+from mmeg_model.training.pretrained import _train
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +62,18 @@ def test_without_both_kinds_nothing_changes(
         before = {name: value.clone() for name, value in fitted.state_dict().items()}
         fit_picture_head(fitted, utterances, cache=clip_cache, seed=1)
         assert changed(before, fitted) == set()
+
+
+def test_the_bundled_model_is_trained_so(
+    recordings: Sequence[Utterance], stills: Sequence[Utterance], clip_cache: Path, tmp_path: Path
+) -> None:
+    config = TrainingConfig(num_epochs=1, clips_per_epoch=32, still_share=0.5)
+    split = Split((*recordings, *stills), ())
+    trained = train(config, split, folder=tmp_path, cache=clip_cache).network
+    fitted = _train(config, split, tmp_path, clip_cache).network  # takes up the training, which is finished
+    assert changed(trained.state_dict(), fitted) == {
+        f"said_by_video.heads.emotion.{name}" for name in ("weight", "bias")
+    }
 
 
 def test_kinds_weigh_alike_at_the_least_loss() -> None:
