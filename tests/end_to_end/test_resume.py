@@ -7,7 +7,7 @@ import pytest
 from makers.tables import by_name, read
 from makers.video import Recipe, make_video
 
-from pipelines import annotate_command
+from pipelines import annotate_command, slice_list
 from pipelines.find_videos import find_videos
 
 
@@ -85,3 +85,12 @@ def test_a_run_that_was_overtaken_while_it_looked_for_its_videos_says_so(
     assert annotate(videos, output=out, num_inputs=1) == 2
     assert "another run has written into" in capsys.readouterr().err
     assert annotate(videos, output=out, num_inputs=3) == 1
+
+
+def test_a_run_that_lists_its_slices_in_files_leaves_none(
+    videos: Path, tmp_path: Path, annotate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slice_list, "MOST_IN_GRAPH", 0)
+    out = tmp_path / "out"
+    assert annotate(videos, "--slice-videos", 2, output=out, num_inputs=3) == 1
+    assert not list(out.glob("slices/*/*"))

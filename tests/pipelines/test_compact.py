@@ -44,7 +44,9 @@ def test_small_files_become_one_and_no_row_changes(
     assert len(list(tmp_path.rglob("*.parquet"))) == 3
     assert contents(tmp_path) == before
     assert_promises(tmp_path, num_inputs=15)
-    assert main(["compact", str(tmp_path)]) == 0, "nothing is left to merge"
+    files = sorted(tmp_path.rglob("*.parquet"))
+    assert main(["compact", str(tmp_path)]) == 0
+    assert sorted(tmp_path.rglob("*.parquet")) == files, "nothing is left to merge"
     assert contents(tmp_path) == before
 
 

@@ -189,3 +189,18 @@ def test_the_files_of_the_run_itself_may_be_passed_over(tmp_path: Path) -> None:
     publish_slice(tmp_path, [ok(video)], run_id="run-1")
     assert read_completed(LocalFolder(tmp_path), before="run-2").has_version(video)
     assert not read_completed(LocalFolder(tmp_path), before="run-1").has_version(video)
+
+
+def test_a_file_that_is_renamed_while_others_look_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dry run looks without the lock, beside a run that is at work."""
+    published(tmp_path, VideoRef("/a.mp4", "1"))
+    listdir = os.listdir
+
+    def with_one_that_is_gone(path: Path) -> list[str]:
+        gone = [".slice-000001-batch-shard-00000-of-00001.parquet.tmp"] if "run=" in str(path) else []
+        return [*listdir(path), *gone]
+
+    monkeypatch.setattr("pipelines.output_folder.os.listdir", with_one_that_is_gone)
+    assert len(read_completed(LocalFolder(tmp_path), CONSTANTS).videos) == 1

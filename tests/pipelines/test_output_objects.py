@@ -19,7 +19,7 @@ from pipelines.compact import compact
 from pipelines.completed import newest_run, read_completed
 from pipelines.output_folder import LocalFolder, OutputFolder, output_folder
 from pipelines.publish import publish
-from pipelines.rewriting import finish_rewrites, remove_orphans, remove_superseded
+from pipelines.starting import tidy
 from pipelines.summary import RunSummary
 from pipelines.table_files import REWRITTEN, file_name, own_files
 from pipelines.tables import TABLES
@@ -51,10 +51,7 @@ def downloaded(buckets: Proxy, prefix: str, folder: Path) -> Path:
 
 def start(output: OutputFolder) -> None:
     """What every start does."""
-    completed = read_completed(output)
-    finish_rewrites(output)
-    remove_orphans(output, completed.merged_stems)
-    remove_superseded(output, completed.superseded)
+    tidy(output, read_completed(output))
 
 
 def test_what_is_published_is_found_again_and_nothing_else_lies_there(buckets: Proxy, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from makers.tables import read
 from mmeg_model.media.source import VideoRef
 from pipelines.completed import read_completed
 from pipelines.output_folder import TEMPORARY, LocalFolder, OutputFolder, beside
-from pipelines.rewriting import finish_rewrites, remove_orphans, remove_superseded
+from pipelines.rewriting import remove_orphans, remove_superseded
+from pipelines.starting import tidy
 from pipelines.table_files import REWRITTEN, table_file
 
 A, B, C = (VideoRef(f"/{name}.mp4", "1") for name in "abc")
@@ -20,10 +21,7 @@ MEMBER = VideoRef("/s.tar", "1", "a.mp4")
 
 def start(output: OutputFolder) -> None:
     """What every start does."""
-    completed = read_completed(output)
-    finish_rewrites(output)
-    remove_orphans(output, completed.merged_stems)
-    remove_superseded(output, completed.superseded)
+    tidy(output, read_completed(output))
 
 
 def names(output: Path) -> dict[str, list[tuple[str, str]]]:
