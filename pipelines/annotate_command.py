@@ -12,6 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from mmeg_model.locked import InUseError
 from mmeg_model.media.shards import is_compressed
+from mmeg_model.media.source import VideoRef
 from pipelines.completed import Completed, RefusedError, newest_run, read_completed
 from pipelines.ending import (
     ALL_OK,
@@ -238,15 +239,23 @@ def _tell_of_other_versions(num_videos: int) -> None:
 
 def _show_plan(run: LocalRun, found: Spooled[Found], completed: Completed) -> int:
     summary = RunSummary()
-    todo = list(still_to_do(found, completed, summary, limit=run.options.limit, members_of=run.members_of))
-    videos = [item.video for item in todo if item.video is not None and item.failure is None]
-    print_lines([video.uri if video.member is None else f"{video.uri}\t{video.member}" for video in videos])
-    say(f"would annotate {len(videos)} videos; {summary.num_done_before.total()} are done already")
-    for item in todo:
+    num_videos = 0
+    failures: list[str] = []
+    for item in still_to_do(found, completed, summary, limit=run.options.limit, members_of=run.members_of):
         if item.failure is not None:
-            uri = "" if item.failure.stage == "find" or item.video is None else f"{item.video.uri}: "
-            say(f"{'not found' if not uri else 'not readable'}: {uri}{item.failure.message}")
+            failures.append(_failure_in_words(item.video, item.failure.message))
+        elif item.video is not None:
+            num_videos += 1
+            print_lines([item.video.uri + (f"\t{item.video.member}" if item.video.member else "")])
+    say(f"would annotate {num_videos} videos; {summary.num_done_before.total()} are done already")
+    for failure in failures:
+        say(failure)
     return ALL_OK
+
+
+def _failure_in_words(video: VideoRef | None, message: str) -> str:
+    named = message if video is None or video.uri in message else f"{video.uri}: {message}"
+    return f"{'not readable' if video is not None and video.version else 'not found'}: {named}"
 
 
 def _tell_what_was_passed_over(report: FindReport) -> None:

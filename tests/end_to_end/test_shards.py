@@ -239,6 +239,11 @@ def test_limit_and_dry_run_count_members_in_the_order_found(
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [f"{shard}\t2.mp4", str(inputs[2])]
     assert "would annotate 2 videos; 3 are done already" in printed.err
+    shard.write_bytes(b"no tar")
+    assert main(["annotate", *map(str, inputs), "/nobody.mp4", "--output", str(output), "--dry-run"]) == 0
+    printed = capsys.readouterr()
+    assert f"not readable: {shard}: " in printed.err
+    assert "not found: /nobody.mp4: No such file" in printed.err
 
 
 def test_a_key_column_needs_a_column_of_bytes(tmp_path: Path, capsys: Any) -> None:
