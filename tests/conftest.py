@@ -1,4 +1,4 @@
-"""What tests of both packages share: a bucket of the emulator, and the server in front of it."""
+"""What tests of both packages share: who needs a GPU, a bucket of the emulator, and the server in front of it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,14 @@ import pytest
 from makers.buckets import BUCKET, Proxy, client_of, emulator
 
 from mmeg_model.media import objects
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
 
 
 @pytest.fixture(scope="session")

@@ -309,7 +309,6 @@ def test_memory_grows_by_input_and_output_alone() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_on_cuda() -> None:
     torch.manual_seed(0)
     layer = LongConvolution(3, 2, 4000, padding=(2000, 1999))

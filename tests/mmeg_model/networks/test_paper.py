@@ -243,7 +243,6 @@ def test_under_autocast(small: PaperNetwork, training: bool):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_on_cuda(small: PaperNetwork):
     clips = noise_clip(4), noise_clip(3, seed=1)
     batch = to_tensors(pad(clips), torch.device("cuda"))

@@ -709,7 +709,6 @@ def test_paper_starts_from_the_weights_of_a_backbone(split: Split, clip_cache: P
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("preset", ["compact", "paper"])
 def test_on_a_gpu_in_bfloat16(split: Split, clip_cache: Path, tmp_path: Path, preset: str):
     config = TrainingConfig(
