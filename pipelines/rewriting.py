@@ -44,9 +44,12 @@ def finish_rewrites(output: OutputFolder) -> None:
                 output.remove(waiting)  # its `videos` was not replaced yet: the older files hold
 
 
-def _rewrite_of(output: OutputFolder, name: str) -> bytes:
-    with output.open(name) as file:
-        return (pq.read_schema(file).metadata or {}).get(_REWRITE, b"none")
+def _rewrite_of(output: OutputFolder, name: str) -> bytes | None:
+    try:
+        with output.open(name) as file:
+            return (pq.read_schema(file).metadata or {}).get(_REWRITE, b"none")
+    except FileNotFoundError:  # somebody has removed it by hand
+        return None
 
 
 def remove_orphans(output: OutputFolder, merged_stems: Iterable[str] = ()) -> int:

@@ -112,6 +112,17 @@ def test_what_cannot_be_listed_is_not_taken_for_empty(
     assert files(tmp_path) == before
 
 
+def test_what_waits_for_videos_that_somebody_removed_is_removed(tmp_path: Path) -> None:
+    stem = publish_slice(tmp_path, [ok(A)], run_id="run-1")
+    kept = publish_slice(tmp_path, [ok(B)], run_id="run-2")
+    annotations = tmp_path / table_file("annotations", stem)
+    annotations.rename(annotations.with_name(f".{annotations.name}{REWRITTEN}"))
+    (tmp_path / table_file("videos", stem)).unlink()
+    start(LocalFolder(tmp_path))
+    assert [path for path in files(tmp_path) if kept not in str(path)] == []
+    assert_promises(tmp_path, num_inputs=1)
+
+
 KILLED_AT_EACH_STEP = """
 import os, shutil, signal, sys
 from itertools import count
