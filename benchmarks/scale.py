@@ -84,6 +84,8 @@ _NOTHING = (
 class IdlePool:
     """In place of a `DecoderPool`."""
 
+    size = 2
+
     def shared(self) -> Idle:
         return _IDLE
 
