@@ -17,7 +17,8 @@ def find_file(path: str) -> Found:
     except (OSError, ValueError) as error:
         failure = Failure("find", type(error).__name__, f"{printable(path)}: {_reason(error)}")
         return Found(VideoRef(path), failure=failure)
-    return Found(VideoRef(path, local_version(status)), status.st_size if stat.S_ISREG(status.st_mode) else 0)
+    num_bytes = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return Found(VideoRef(path, local_version(status)), num_bytes, appeared_ns=status.st_ctime_ns)
 
 
 def find_in_folder(folder: str, pattern: PathPattern, report: FindReport) -> Iterator[Found]:

@@ -12,7 +12,7 @@ from pipelines.tables import Failure
 
 def of_object(found: FoundObject) -> Found:
     """An object as a video."""
-    return Found(VideoRef(found.uri, found.generation), found.num_bytes)
+    return Found(VideoRef(found.uri, found.generation), found.num_bytes, appeared_ns=found.created_ns)
 
 
 def is_folder(uri: str) -> bool:

@@ -24,6 +24,9 @@ class Found:
     failure: Failure | None = None
     is_shard: bool = False
     """Whether `video` is a file of many videos, whose members are still to be found."""
+    appeared_ns: int = 0
+    """When it came to lie there as it is, in nanoseconds since 1970: the creation of an object; of a local file, the last
+    change of it or of its name. 0: unknown."""
 
 
 @dataclass

@@ -1,8 +1,9 @@
 """What became of the videos of a stream -> Parquet: each window and shard has one file a table, which grows.
 
 A pane holds all of its window so far, and a later one replaces the file of an earlier one. Panes come empty, twice and
-in any order, depending on the runner, and again after a worker was lost: one is written only if it holds more than
-the file that is there. A video stands in it when all its parts have come.
+in any order, depending on the runner: one is written only if it holds something that the file that is there does not. A
+video stands in it when all its parts have come. After a lost worker, panes begin anew behind the last checkpoint, and
+what was published since then is not in them yet: it is carried over.
 """
 
 import secrets
@@ -18,10 +19,10 @@ from mmeg_model.media.source import VideoRef
 from pipelines.metrics import Published
 from pipelines.outcomes import Outcome, RunConstants
 from pipelines.output_folder import OutputFolder, output_folder
+from pipelines.pane_rows import name_of, nameless, names_in, rows_of
 from pipelines.publish import publish, shard_of
 from pipelines.table_files import PANE, pane_name, table_file
-from pipelines.tables import VideoPart
-from pipelines.torn_panes import pane_of
+from pipelines.tables import TABLES, VideoPart
 
 _NUM_WRITTEN: Final = beam.DoFn.StateParam(ReadModifyWriteStateSpec("num_written", VarIntCoder()))
 
@@ -38,36 +39,36 @@ def whole_videos(parts: Iterable[VideoPart]) -> set[VideoRef]:
 def publish_pane(
     parts: Iterable[VideoPart], *, output: OutputFolder, stem: str, constants: RunConstants, num_written: int
 ) -> int:
-    """Write a pane over what is there, if it holds more.
+    """Write a pane over what is there, with what is there and not in it, if it holds anything else.
 
     Args:
         parts: of the window so far; iterated twice.
         output: the folder of the tables.
         stem: of the files of the window and shard.
         constants: what the rows of the run have in common.
-        num_written: what the last pane held, as this function gave it back; 0 before the first.
+        num_written: how much the largest pane so far held, as this function gave it back; 0 before the first.
 
     Returns:
-        How many whole videos, and failures of no video, stand in the files now.
+        How many whole videos, and failures of no video, the largest pane has held by now.
     """
     whole = whole_videos(parts)
-    num_outcomes = len(whole) + sum(part.video is None for part in parts)
-    if num_outcomes <= num_written:
+    names = {name_of(video) for video in whole}
+    names |= {nameless(f.message) for part in parts if part.video is None for f in part.failures}
+    if len(names) <= num_written:
         return num_written
-    # More than that may be there, if a worker was lost and what it had done since a checkpoint is done again.
-    num_there = int(pane_of(output, table_file("videos", stem)).partition(b" ")[0])
-    if num_outcomes <= num_there:
-        return num_there
-    before = _published(output, stem)
-    published = publish(
-        (part for part in parts if part.video is None or part.video in whole),
-        output=output,
-        stem=stem,
-        constants=constants,
-        metadata={PANE: f"{num_outcomes} {secrets.token_hex(8)}".encode()},
-    )
-    published.less(before).count()
-    return num_outcomes
+    there = names_in(output, stem)
+    if not names <= there:
+        before = _published(output, stem)
+        published = publish(
+            (part for part in parts if part.video is None or part.video in whole),
+            output=output,
+            stem=stem,
+            constants=constants,
+            metadata={PANE: secrets.token_hex(8).encode()},
+            carried={table: rows_of(output, table, stem, there - names) for table in TABLES},
+        )
+        published.less(before).count()
+    return len(names)
 
 
 def _published(output: OutputFolder, stem: str) -> Published:

@@ -19,6 +19,7 @@ from pipelines.tables import CLIPS, SCHEMAS, TABLES, Table, VideoPart, decode_an
 ROWS_PER_GROUP: Final = 32_768
 VIDEOS_PER_GROUP: Final = 4_096
 NOTHING_MORE: Final[Mapping[bytes, bytes]] = MappingProxyType({})
+NO_ROWS: Final[Mapping[Table, Iterable[pa.Table]]] = MappingProxyType({})
 
 
 def shard_of(part: VideoPart, *, num_shards: int) -> int:
@@ -33,6 +34,7 @@ def publish(
     stem: str,
     constants: RunConstants,
     metadata: Mapping[bytes, bytes] = NOTHING_MORE,
+    carried: Mapping[Table, Iterable[pa.Table]] = NO_ROWS,
 ) -> Published:
     """Write the three files of one shard, all of them or, seen from a query, none; give back what is in them.
 
@@ -45,6 +47,7 @@ def publish(
         stem: of the files, as of `table_file`.
         constants: what the rows of the run have in common.
         metadata: of the files, beside what it is in all files of the run.
+        carried: rows of other videos that go into the files as they are.
 
     Raises:
         OSError: if a file cannot be written, or another run has taken over from this one.
@@ -60,6 +63,9 @@ def publish(
         for part in parts:
             rows.add(part)
         rows.finish()
+        for table, tables in carried.items():
+            for others in tables:
+                rows.carry(table, others)
         # The job of a launcher that is dead would publish beside the run that takes its place.
         output.check_not_held_by_others(constants.holder)
     return rows.published
@@ -92,6 +98,11 @@ class _ShardRows:
         self._complete |= self._sums  # whoever is not complete now lost something on the way, which raises
         self._write_outcomes()
         self._write_annotations()
+
+    def carry(self, table: Table, rows: pa.Table) -> None:
+        self._writers[table].write_table(rows.cast(self._writers[table].schema))
+        if table != "annotations":
+            self.published.add(*((rows.to_pylist(), []) if table == "videos" else ([], rows.to_pylist())))
 
     def _add_annotations(self, part: VideoPart, sums: Outcome) -> None:
         rows = decode_annotations(part.annotations)

@@ -24,11 +24,11 @@ from pipelines.find_videos import Found, find_videos
 from pipelines.index_shards import IndexShards
 from pipelines.inference import ClipModelHandler
 from pipelines.notifications import read_notification
-from pipelines.once import SHARDS, PassOnce, SortOut, gate_key
+from pipelines.once import SHARDS, PassOnce, SortOut, gate_key, needs_second_look
 from pipelines.outcomes import RunConstants
 from pipelines.panes import PublishPanes
 from pipelines.spread import Spread, spread_key
-from pipelines.watch import is_settled
+from pipelines.watch import SETTLED_SECONDS
 
 _log = logging.getLogger(__name__)
 
@@ -62,8 +62,19 @@ class StreamWindows:
         )
 
 
+def is_of_poll(found: Found, *, due_ns: int, now_ns: int) -> bool:
+    """Whether something that lies there now is found by a poll that was due at a time, however late it is made.
+
+    After a lost worker, polls are made again, and each must find what it found before: a video that was then found by
+    an earlier poll would stand in the files of two windows. A time that lies ahead, by the clock of another machine,
+    says nothing.
+    """
+    rest_ns = round(SETTLED_SECONDS * 1e9) if needs_second_look(found) else 0
+    return found.appeared_ns > now_ns or found.appeared_ns + rest_ns <= due_ns
+
+
 class PollInputs(beam.PTransform):
-    """Nothing -> everything that lies in folders and buckets, at each poll, with the time that it was due as event time."""
+    """Nothing -> what lies in folders and buckets, at each poll, with the time at which that was due as event time."""
 
     def __init__(self, inputs: Sequence[str], *, poll_seconds: float, parquet_shards: bool) -> None:
         super().__init__()
@@ -71,12 +82,12 @@ class PollInputs(beam.PTransform):
         self._poll_seconds = poll_seconds
         self._parquet_shards = parquet_shards
 
-    def _find(self, _: Any) -> Iterator[Found]:
-        now_ns = time.time_ns()
+    def _find(self, _: Any, due: Any = beam.DoFn.TimestampParam) -> Iterator[Found]:
+        due_ns, now_ns = 1_000 * due.micros, time.time_ns()
         for item in find_videos(self._inputs, parquet_shards=self._parquet_shards):
             if item.failure is not None:
                 _log.warning("%s", item.failure.message)  # it may be there at the next poll
-            elif item.video is not None and is_settled(item.video, now_ns=now_ns):
+            elif is_of_poll(item, due_ns=due_ns, now_ns=now_ns):
                 yield item
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Found]:

@@ -16,7 +16,7 @@ from pipelines.tables import Table
 REWRITTEN: Final = ".rewritten"
 """Ends the name of a file that waits for `videos` of the same stem to be replaced, and then replaces its own."""
 PANE: Final = b"pane"
-"""In the metadata of the three files of a window: how much they hold, and a word that no other pane has."""
+"""In the metadata of the three files of a window: a word that no other pane has."""
 _OWN_NAME: Final = re.compile(
     r"\.?(slice-\d{6}-(?:batch|window-\d{8}T\d{6}Z)-shard-\d{5}-of-\d{5})\.parquet((?:\.rewritten)?(?:\.tmp)?)",
     re.ASCII,

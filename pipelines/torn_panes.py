@@ -6,16 +6,14 @@ is lost between; but annotations and errors may be there whose `videos` never ca
 
 from typing import Final
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.output_folder import OutputFolder
+from pipelines.pane_rows import names_in, rows_of
 from pipelines.table_files import PANE, is_pane, own_files, table_file, table_writers
 from pipelines.tables import Table
 
 _BESIDE_VIDEOS: Final[tuple[Table, ...]] = ("annotations", "errors")
-_NAME: Final = ["video_uri", "video_version", "member"]
 
 
 def pane_of(output: OutputFolder, name: str) -> bytes:
@@ -48,15 +46,10 @@ def mend_panes(output: OutputFolder) -> None:
 
 def _keep_committed(output: OutputFolder, table: Table, stem: str, committed: bytes) -> None:
     """Write a file anew with the rows of the videos that are there, and those of no video."""
-    with output.open(table_file("videos", stem)) as file:
-        names = {tuple(row.values()) for row in pq.read_table(file, columns=_NAME).to_pylist()}
-    names.add((None, None, None))
     name = table_file(table, stem)
-    with output.open(name) as opened, pq.ParquetFile(opened) as file:
-        schema = file.schema_arrow.with_metadata({**file.schema_arrow.metadata, PANE: committed})
-        with table_writers(output, {name: schema}) as writers:
-            for rows in map(file.read_row_group, range(file.num_row_groups)):
-                is_kept = [tuple(row.values()) in names for row in rows.select(_NAME).to_pylist()]
-                kept = rows.filter(pa.array(np.array(is_kept, bool)))
-                if len(kept):
-                    writers[name].write_table(kept.cast(schema))
+    with output.open(name) as file:
+        found = pq.read_schema(file)
+    schema = found.with_metadata({**found.metadata, PANE: committed})
+    with table_writers(output, {name: schema}) as writers:
+        for rows in rows_of(output, table, stem, names_in(output, stem)):
+            writers[name].write_table(rows.cast(schema))

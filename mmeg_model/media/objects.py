@@ -27,7 +27,7 @@ PATIENCE_SECONDS: Final = 120.0
 TIMEOUT_SECONDS: Final = (10.0, 30.0)  # to connect, and between bytes
 _FILE_CHUNK_BYTES: Final = 1 << 22
 _MOST_CONNECTIONS: Final = 256  # kept open; that many threads can read at a time without making new ones
-_OBJECT_FIELDS: Final = "items(name,generation,size),nextPageToken"
+_OBJECT_FIELDS: Final = "items(name,generation,size,timeCreated),nextPageToken"
 
 _NO_CREDENTIALS: Final = (
     "{uri} could not be asked for, since no credentials for Google Cloud hold here: {said} "
@@ -50,6 +50,15 @@ class FoundObject:
     uri: str
     generation: str
     num_bytes: int
+    created_ns: int = 0
+    """When the generation appeared, in nanoseconds since 1970; 0 where the server does not say."""
+
+    @classmethod
+    def of(cls, uri: str, blob: "Blob") -> "FoundObject":
+        """What the library knows of an object."""
+        created = blob.time_created
+        created_ns = 0 if created is None else round(created.timestamp() * 1e6) * 1_000
+        return cls(uri, str(blob.generation), blob.size, created_ns)
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -80,7 +89,7 @@ def look_up(uri: str, *, stage: Stage, patience_seconds: float = PATIENCE_SECOND
     with _failures_named(uri, stage):
         blob = _blob(uri)
         blob.reload(timeout=TIMEOUT_SECONDS, retry=patient_retry(patience_seconds))
-        return FoundObject(uri, str(blob.generation), blob.size)
+        return FoundObject.of(uri, blob)
 
 
 def list_objects(uri: str, *, stage: Stage, most: int | None = None) -> Iterator[FoundObject]:
@@ -107,7 +116,7 @@ def list_objects(uri: str, *, stage: Stage, most: int | None = None) -> Iterator
             retry=patient_retry(),
         )
         for blob in blobs:
-            yield FoundObject(f"{SCHEME}{bucket}/{blob.name}", str(blob.generation), blob.size)
+            yield FoundObject.of(f"{SCHEME}{bucket}/{blob.name}", blob)
 
 
 def reader_of(found: FoundObject, *, patience_seconds: float = PATIENCE_SECONDS) -> RangeReader:

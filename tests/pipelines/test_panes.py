@@ -15,7 +15,7 @@ from pipelines.output_folder import LocalFolder
 from pipelines.panes import publish_pane, whole_videos
 from pipelines.starting import tidy
 from pipelines.table_files import is_pane, own_files, pane_name
-from pipelines.tables import TABLES, VideoPart
+from pipelines.tables import TABLES, Failure, VideoPart
 
 CONSTANTS = constants("run-1", keeps_versions=True)
 VIDEOS = [VideoRef(f"/{name}.mp4", "1") for name in "abcdef"]
@@ -37,6 +37,11 @@ def halves(video: VideoRef) -> tuple[VideoPart, VideoPart]:
     whole = ok(video)
     plan = VideoPart(video, info=whole.info, planned_clips=whole.planned_clips)
     return plan, VideoPart(**{**vars(whole), "info": None, "planned_clips": 0})
+
+
+def nowhere(message: str) -> VideoPart:
+    """A failure of no video."""
+    return VideoPart(None, failures=(Failure("find", "BadNotification", message),))
 
 
 def test_names_are_made_of_run_window_and_shard(tmp_path: Path) -> None:
@@ -83,18 +88,36 @@ def test_empty_and_repeated_panes_change_nothing(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")} == before
 
 
-def test_a_worker_that_begins_anew_does_not_write_less_than_is_there(tmp_path: Path) -> None:
-    written(tmp_path, map(ok, VIDEOS[:4]))
-    assert written(tmp_path, map(ok, VIDEOS[2:5]), 1) == 4
-    assert names(tmp_path) == [video.uri for video in VIDEOS[:4]]
-    assert written(tmp_path, map(ok, VIDEOS[:5]), 1) == 5
-    assert names(tmp_path) == [video.uri for video in VIDEOS[:5]]
+def test_what_was_published_behind_the_last_checkpoint_is_carried_over_by_panes_that_begin_anew(
+    tmp_path: Path,
+) -> None:
+    poison, other = nowhere("poison"), nowhere("other poison")
+    written(tmp_path, [*map(ok, VIDEOS[:3]), failed(VIDEOS[3]), poison])
+    for parts, num_written, num_done in (
+        ([ok(VIDEOS[1])], 1, 4),  # nothing new
+        ([*map(ok, VIDEOS[1:2]), ok(VIDEOS[4]), other], 3, 5),
+        ([*map(ok, VIDEOS[:2]), failed(VIDEOS[3]), ok(VIDEOS[4]), other, ok(VIDEOS[5])], 6, 6),
+    ):
+        assert written(tmp_path, parts) == num_written
+        assert names(tmp_path) == [video.uri for video in VIDEOS[:4] + VIDEOS[4:num_done]]
+        assert_promises(tmp_path, num_inputs=num_done)
+    errors = [(row["video_uri"], row["message"]) for row in read(tmp_path, "errors")]
+    assert set(errors) == {(None, "other poison"), (None, "poison"), ("/d.mp4", "no video")}
+    assert len(errors) == 3
+
+
+def test_a_version_that_is_there_no_more_does_not_keep_the_next_one_out(tmp_path: Path) -> None:
+    """It was replaced while a worker was lost, so that polls behind the last checkpoint find the next one alone."""
+    written(tmp_path, [ok(VideoRef("/a.mp4", "1"))])
+    assert written(tmp_path, [ok(VideoRef("/a.mp4", "2"))]) == 1
+    assert sorted(row["video_version"] for row in read(tmp_path, "videos")) == ["1", "2"]
+    assert [row["video_version"] for row in read(tmp_path, "annotations")].count("1") == 2
 
 
 def test_a_failure_of_no_video_is_written_too(tmp_path: Path) -> None:
-    assert written(tmp_path, [failed(None)]) == 1
+    assert written(tmp_path, [nowhere("a")]) == 1
     assert [row["video_uri"] for row in read(tmp_path, "errors")] == [None]
-    assert written(tmp_path, [failed(None), ok(VIDEOS[0]), failed(None)], 1) == 3
+    assert written(tmp_path, [nowhere("a"), ok(VIDEOS[0]), nowhere("b")], 1) == 3
     assert len(read(tmp_path, "errors")) == 2
 
 

@@ -1,0 +1,68 @@
+"""What stands in the files of one window and shard of a stream, video by video."""
+
+from collections.abc import Iterator, Set
+from typing import Final, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmeg_model.media.source import VideoRef
+from pipelines.output_folder import OutputFolder
+from pipelines.table_files import table_file
+from pipelines.tables import Table
+
+Name: TypeAlias = tuple[str | None, str | None, str | None]
+"""A video: its uri, version and member. A failure of no video: None, its message, None."""
+
+_COLUMNS: Final = ["video_uri", "video_version", "member"]
+
+
+def name_of(video: VideoRef) -> Name:
+    """What a video is called in the columns of its rows."""
+    return video.uri, video.version, video.member
+
+
+def nameless(message: str | None) -> Name:
+    """A failure of no video."""
+    return None, message, None
+
+
+def names_in(output: OutputFolder, stem: str) -> frozenset[Name]:
+    """The videos, and the failures of no video, that the files of a stem hold; none if they are not there.
+
+    Raises:
+        OSError: if they cannot be read.
+    """
+    try:
+        with output.open(table_file("videos", stem)) as file:
+            videos = _names(pq.read_table(file, columns=_COLUMNS))
+        with output.open(table_file("errors", stem)) as file:
+            errors = _names(pq.read_table(file, columns=[*_COLUMNS, "message"]))
+    except FileNotFoundError:
+        return frozenset()
+    return frozenset(videos) | {name for name in errors if name[0] is None}
+
+
+def rows_of(output: OutputFolder, table: Table, stem: str, names: Set[Name]) -> Iterator[pa.Table]:
+    """Those rows of a table's file that are of these videos, row group by row group; a file without any is not read.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    if not names:
+        return
+    with output.open(table_file(table, stem)) as opened, pq.ParquetFile(opened) as file:
+        for rows in map(file.read_row_group, range(file.num_row_groups)):
+            kept = rows.filter(pa.array(np.array([name in names for name in _names(rows)], bool)))
+            if len(kept):
+                yield kept
+
+
+def _names(rows: pa.Table) -> list[Name]:
+    messages = rows["message"].to_pylist() if "message" in rows.column_names else [None] * len(rows)
+    named = zip(*(rows[column].to_pylist() for column in _COLUMNS), messages, strict=True)
+    return [
+        nameless(message) if uri is None else (uri, version, member)
+        for uri, version, member, message in named
+    ]
