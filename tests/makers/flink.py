@@ -3,7 +3,6 @@ TaskManager the pool that starts its Python workers, as in a pod.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -16,10 +15,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from makers.flink_jars import jars, job_server_jar
 from makers.killing import descendants, kill_tree
 
 _FOLDER: Final = Path(__file__).parents[1] / "flink"
-_POM: Final = _FOLDER / "pom.xml"
 _POOL: Final = _FOLDER / "one_address_pool.py"
 NUM_TASK_MANAGERS: Final = 2
 _START_SECONDS: Final = 300
@@ -38,20 +37,6 @@ def missing_programs() -> list[str]:
     return [program for program in ("java", "mvn") if shutil.which(program) is None]
 
 
-def jars() -> Path:
-    """The folder of the jars, which Maven fetches once for each environment and pom.xml."""
-    folder = Path(sys.prefix) / "share" / "flink" / hashlib.sha256(_POM.read_bytes()).hexdigest()[:16]
-    if not folder.is_dir():
-        partial = folder.with_name(f"{folder.name}.{os.getpid()}")
-        goal = ("dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={partial}")
-        subprocess.run(
-            ["mvn", "--batch-mode", "--quiet", "--file", str(_POM), *goal], check=True, timeout=280
-        )
-        with contextlib.suppress(OSError):  # another process was faster
-            partial.rename(folder)
-    return folder
-
-
 def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
@@ -65,7 +50,6 @@ class FlinkCluster:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._classpath = f"{jars()}/*"
         self._rpc, self._rest, self._job, self._artifact, self._expansion, self._pool = free_ports(6)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._killed: set[str] = set()
@@ -100,6 +84,7 @@ class FlinkCluster:
             f"--artifact-port={self._artifact}",
             f"--expansion-port={self._expansion}",
             f"--artifacts-dir={self._folder / 'artifacts'}",
+            class_path=str(job_server_jar()),
         )
         self.wait_for("slots", lambda: self._get("/overview")["slots-total"] == NUM_TASK_MANAGERS)
         self.wait_for("the job server", lambda: accepts("localhost", self._job))
@@ -185,12 +170,28 @@ class FlinkCluster:
         with urllib.request.urlopen(f"http://localhost:{self._rest}{path}", timeout=10) as answer:
             return json.load(answer)
 
-    def _java(self, name: str, main: str, *arguments: str, jvm: list[str] | None = None) -> None:
+    def _java(
+        self,
+        name: str,
+        main: str,
+        *arguments: str,
+        jvm: list[str] | None = None,
+        class_path: str | None = None,
+    ) -> None:
         logging = (
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=info",
             "-Dorg.slf4j.simpleLogger.showDateTime=true",
         )
-        command = ["java", *_SMALL_JVM, *_OPENED, *logging, *(jvm or []), "-cp", self._classpath, main]
+        command = [
+            "java",
+            *_SMALL_JVM,
+            *_OPENED,
+            *logging,
+            *(jvm or []),
+            "-cp",
+            class_path or f"{jars()}/*",
+            main,
+        ]
         with (self._folder / f"{name}.log").open("wb") as log:
             self._processes[name] = subprocess.Popen(
                 [*command, *arguments],
@@ -225,6 +226,8 @@ class FlinkCluster:
             "taskmanager.memory.jvm-overhead.min": "64m",
             "taskmanager.memory.jvm-overhead.max": "64m",
             "taskmanager.network.sort-shuffle.min-buffers": 64,
+            # What the job server sends is on their class path too: it need not be loaded twice.
+            "classloader.resolve-order": "parent-first",
             "restart-strategy.type": "fixed-delay",
             "restart-strategy.fixed-delay.attempts": 10,
             "restart-strategy.fixed-delay.delay": "1 s",
