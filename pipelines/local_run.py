@@ -180,14 +180,22 @@ class LocalRun:
         summary: RunSummary,
         *,
         completed: Completed = NOTHING_COMPLETED,
-        first_slice: int = 0,
+        slice_indices: Iterator[int] | None = None,
         on_slice: Callable[[list[Found]], None] = lambda _: None,
         on_published: Callable[[list[Found]], None] = lambda _: None,
-    ) -> int:
+    ) -> None:
         """Annotate and publish slice after slice; what was published stands, whatever comes after.
 
         Rows of completed videos that were annotated again are taken out of the older files, slice by slice, unless
-        the run leaves other versions as they are. Gives back the index of the slice behind the last.
+        the run leaves other versions as they are.
+
+        Args:
+            found: the videos, and what could not be found.
+            summary: counts what was published; several threads may.
+            completed: what was done before.
+            slice_indices: the numbers of the slices, if others go into the same output beside these; else from 0 on.
+            on_slice: is told of each slice before it is annotated.
+            on_published: and behind it, while no other thread counts.
 
         Raises:
             Exception: whatever ended a pipeline, such as a full disk.
@@ -196,8 +204,9 @@ class LocalRun:
             self.options.view_as(StandardOptions).runner = LOCAL_RUNNER
             self.options.view_as(DirectOptions).direct_num_workers = self.pool.size
             self.options.view_as(DirectOptions).direct_running_mode = "in_memory"
-        slice_index = first_slice
+        slice_indices = slice_indices or itertools.count()
         for items in cut_into_slices(found, self.limits):
+            slice_index = next(slice_indices)
             on_slice(items)
             pipeline = self.lay_out(items, slice_index=slice_index, completed=completed)
             mended: list[bytes] = []
@@ -206,19 +215,21 @@ class LocalRun:
                 self._check_published(slice_index)
                 passed_over = MembersPassedOver.of(result)
                 mended = passed_over.mended
-                summary.add_passed_over(passed_over)
-                summary.metrics.add(result)
+                with summary.lock:
+                    summary.add_passed_over(passed_over)
+                    summary.metrics.add(result)
             finally:  # shards that were published before it failed stand
-                num_failures = summary.failures.total()
-                names = summary.add_published(self.output, self.constants.run_id, slice_index)
-                if not names and summary.failures.total() == num_failures and len(completed.videos):
+                with summary.lock:
+                    num_failures = summary.failures.total()
+                    names = summary.add_published(self.output, self.constants.run_id, slice_index)
+                    has_rows = bool(names) or summary.failures.total() > num_failures
+                if not has_rows and len(completed.videos):
                     self._remove_published(slice_index)  # of shards in which all was done
                 if not self.constants.keeps_versions:
                     remove_superseded(self.output, completed.superseded_by([*names, *mended]))
-                remove_lists(self.output)
-            slice_index += 1
-            on_published(items)
-        return slice_index
+                remove_lists(self.output, slice_index=slice_index)
+            with summary.lock:
+                on_published(items)
 
     def _check_published(self, slice_index: int) -> None:
         """Raise if workers of a cluster published a slice where the launcher does not see it."""

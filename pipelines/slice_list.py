@@ -92,10 +92,12 @@ def read_list(output: OutputFolder, name: str) -> Iterator[VideoRef | Shard]:
                 yield _element(row)
 
 
-def remove_lists(output: OutputFolder) -> None:
-    """Remove the lists of slices that are over, whatever became of them; the caller holds the lock."""
+def remove_lists(output: OutputFolder, *, slice_index: int | None = None) -> None:
+    """Remove the lists of a slice that is over, or of all, whatever became of them; the caller holds the lock."""
+    ending = "" if slice_index is None else f"-{slice_index:06d}.parquet"
     for name in output.files(_FOLDER):
-        output.remove(name)
+        if name.endswith(ending):
+            output.remove(name)
 
 
 def _row(element: VideoRef | Shard) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """What a run did, as its published tables say."""
 
 import collections
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,8 @@ class RunSummary:
     annotated_seconds: float = 0.0
     failures: collections.Counter[tuple[str, str]] = field(default_factory=collections.Counter)
     metrics: RunMetrics = field(default_factory=RunMetrics)
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    """To be held around what counts or reads, where several threads do."""
 
     @property
     def all_ok(self) -> bool:

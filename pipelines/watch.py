@@ -1,13 +1,18 @@
-"""Folders and buckets, looked at again and again: what is new there is annotated, slice by slice."""
+"""Folders and buckets, looked at again and again: what is new there is annotated, slice by slice, in two lanes."""
 
+import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from mmeg_model.media.objects import SCHEME
 from mmeg_model.media.source import VideoRef, changed_ns
+from pipelines.cluster_job import RunningJob
 from pipelines.completed import Completed
 from pipelines.found import Found
+from pipelines.lanes import Lanes
 from pipelines.local_run import LocalRun
 from pipelines.summary import RunSummary
 
@@ -39,11 +44,13 @@ class NewVideos:
 
     @property
     def num_waiting(self) -> int:
-        """How many were found in the last poll that may not be whole yet."""
+        """How many were found in the last poll that may not be whole yet, or that there was no room for."""
         return len(self._waiting)
 
-    def take(self, found: Iterable[Found], *, now_ns: int) -> Iterator[Found]:
-        """Yield the new ones of one poll; what could not be found may be there the next time."""
+    def take(
+        self, found: Iterable[Found], *, now_ns: int, has_room: Callable[[Found], bool] = lambda _: True
+    ) -> Iterator[Found]:
+        """Yield the new ones of one poll; what could not be found, or has no room, may be taken the next time."""
         waiting: set[bytes] = set()
         for item in found:
             video = item.video
@@ -54,6 +61,9 @@ class NewVideos:
                 continue
             is_local = not video.location.startswith(SCHEME)
             if is_local and (key not in self._waiting or not is_settled(video, now_ns=now_ns)):
+                waiting.add(key)
+                continue
+            if not has_room(item):
                 waiting.add(key)
                 continue
             self._taken.add(key)
@@ -70,36 +80,48 @@ def watch(
     poll_seconds: float,
     idle_polls: int | None,
     on_published: Callable[[list[Found]], None],
-    wait: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Annotate what each poll finds new; the tables are never read again.
+    """Annotate what each poll finds new, the short beside the long; the tables are never read again.
+
+    When it ends, for whatever reason, nothing is published any more. If a lane fails, the slice at work in the other one
+    is given up.
 
     Args:
         run: the slices go there.
         poll: finds everything that is there.
         completed: what was done before.
         summary: counts what was published.
-        poll_seconds: between the beginnings of two polls; the next begins at once where annotating took longer.
-        idle_polls: end behind so many polls in a row that found nothing new, or that may become new; None: never.
-        on_published: is told of each slice.
-        wait: for so many seconds.
+        poll_seconds: between the beginnings of two polls; the next begins at once where looking took longer.
+        idle_polls: end behind so many polls in a row that found nothing new, or that may become new, while nothing was
+            at work; None: never.
+        on_published: is told of each slice, one at a time, in whatever thread.
 
     Raises:
         Exception: whatever ended a pipeline, such as a full disk.
     """
     new = NewVideos(completed)
-    slice_index, num_idle = 0, 0
-    while True:
-        started = time.monotonic()
-        next_slice = run.run(
-            new.take(poll(), now_ns=time.time_ns()),
-            summary,
-            completed=completed,
-            first_slice=slice_index,
-            on_published=on_published,
+    slice_indices = itertools.count()
+    num_idle = 0
+
+    def annotate(items: list[Found]) -> None:
+        replace(run, job=RunningJob()).run(
+            items, summary, completed=completed, slice_indices=slice_indices, on_published=on_published
         )
-        num_idle = 0 if next_slice > slice_index or new.num_waiting else num_idle + 1
-        slice_index = next_slice
-        if num_idle == idle_polls:
-            return
-        wait(max(0.0, poll_seconds - (time.monotonic() - started)))
+
+    with contextlib.closing(Lanes(annotate)) as lanes:
+        try:
+            while True:
+                next_poll = time.monotonic() + poll_seconds
+                for item in new.take(poll(), now_ns=time.time_ns(), has_room=lanes.has_room):
+                    lanes.add(item)
+                    lanes.go_on(at_least=run.limits.num_videos)  # a long listing keeps nobody waiting
+                lanes.go_on()
+                num_idle = num_idle + 1 if lanes.are_at_rest and not new.num_waiting else 0
+                if num_idle == idle_polls:
+                    return
+                while (left_seconds := next_poll - time.monotonic()) > 0:
+                    lanes.wait(left_seconds)
+                    lanes.go_on()
+        except BaseException:
+            run.pool.shared().close()  # what is at work fails at once, and publishes nothing
+            raise

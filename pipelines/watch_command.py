@@ -27,6 +27,7 @@ from pipelines.ending import (
     say,
 )
 from pipelines.find_videos import Found, find_videos
+from pipelines.lanes import LONG_SOUND_BYTES, LONG_VIDEO_BYTES
 from pipelines.local_run import LocalRun
 from pipelines.options import (
     AnnotateOptions,
@@ -46,13 +47,14 @@ A local file is taken when two looks in a row have found it with the same size a
 at least {SETTLED_SECONDS:g} s ago; an object, as soon as it is there. Who writes slowly, or pauses, should write under a hidden name (with a
 leading dot) and rename. A file that is replaced is a new version: it is annotated too, and the rows of both stand
 until `mmeg compact` drops those of the older. What DIR holds already, in the same version, is not done again, and what
-failed is not tried again: `mmeg annotate --retry-failed` does that, while nothing watches.
+failed is not tried again: `mmeg annotate --retry-failed` does that, while nothing watches. A video of more than
+{LONG_VIDEO_BYTES >> 20} MiB, a sound of more than {LONG_SOUND_BYTES >> 20} MiB, a tar or Parquet file is annotated beside the others, which do not wait for it.
 
 examples:
   mmeg watch incoming/ --output annotations/
   mmeg watch gs://bucket/incoming/ --output annotations/ --poll-seconds 60
 
-exit status: 130 interrupted (Ctrl-C): what was published stands, the slice at work is given up; 2 could not start and
+exit status: 130 interrupted (Ctrl-C): what was published stands, what is at work is given up; 2 could not start and
 nothing was touched; 3 ended early (run it again: what was published stands); with --stop-after-idle-polls, 0 if
 everything annotated is ok, 1 if some failed or are partial"""
 
@@ -82,7 +84,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--stop-after-idle-polls",
         type=whole_number(10**9),
         metavar="N",
-        help="end when N looks in a row have found nothing new (default: go on until interrupted)",
+        help="end when N looks in a row have found nothing new, and nothing is at work (default: go on until interrupted)",
     )
     add_shard_flags(what)
     add_row_flags(parser)
@@ -130,7 +132,7 @@ def _watch(run: LocalRun, inputs: Sequence[str], idle_polls: int | None, started
     summary = RunSummary()
     ended_early: Exception | None = None
     poll = _Poll(inputs, parquet_shards=bool(run.options.bytes_column))
-    with locked_output(run), interruptible("what was published stands, the slice at work is given up"):
+    with locked_output(run), interruptible("what was published stands, what is at work is given up"):
         completed = read_completed(run.output, run.constants, retake=Retake(changed=True))
         try:
             tidy(run.output, completed)

@@ -1,13 +1,23 @@
-from collections.abc import Iterable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from makers.published import failed, ok, publish_slice
 
+import pipelines.lanes
 from mmeg_model.media.source import VideoRef, changed_ns
 from pipelines.completed import NOTHING_COMPLETED, read_completed
 from pipelines.found import Found
+from pipelines.lanes import LONG_SOUND_BYTES, LONG_VIDEO_BYTES, Lanes, is_long
+from pipelines.local_run import LocalRun
+from pipelines.options import AnnotateOptions
 from pipelines.output_folder import LocalFolder
+from pipelines.slices import LOCAL_SLICES
+from pipelines.summary import RunSummary
 from pipelines.tables import Failure
 from pipelines.watch import NewVideos, is_settled, watch
 
@@ -81,47 +91,178 @@ def test_what_cannot_be_found_is_passed_over() -> None:
     assert taken(NewVideos(NOTHING_COMPLETED), *gone) == []
 
 
-class RecordingRun:
-    """Takes slices of two, as a run does."""
-
-    def __init__(self) -> None:
-        self.slices: list[tuple[int, list[str]]] = []
-
-    def run(self, found: Iterable[Found], *_: object, first_slice: int, **__: object) -> int:
-        names = [item.video.uri for item in found if item.video]
-        for start in range(0, len(names), 2):
-            self.slices.append((first_slice + start // 2, names[start : start + 2]))
-        return first_slice + -(-len(names) // 2)
+def test_what_there_is_no_room_for_is_taken_when_there_is() -> None:
+    new = NewVideos(NOTHING_COMPLETED)
+    found = [Found(VideoRef(f"gs://b/{name}.mp4", "1")) for name in "ab"]
+    rooms = [iter([True, False]), iter([True])]
+    takes = [list(new.take(found, now_ns=NOW_NS, has_room=lambda _: next(room))) for room in rooms]  # noqa: B023
+    assert takes == [found[:1], found[1:]]
+    assert new.num_waiting == 0
 
 
-def watched(polls: list[list[Found]], *, idle_polls: int) -> tuple[RecordingRun, list[float]]:
-    run, waits = RecordingRun(), list[float]()
-    remaining: Iterator[list[Found]] = iter(polls)
-    watch(
-        run,  # type: ignore[arg-type]
-        lambda: next(remaining),
-        NOTHING_COMPLETED,
-        None,  # type: ignore[arg-type]
-        poll_seconds=10,
-        idle_polls=idle_polls,
-        on_published=lambda _: None,
-        wait=waits.append,
-    )
-    return run, waits
+def obj(name: str, *, num_bytes: int = 7) -> Found:
+    return Found(VideoRef(f"gs://b/{name}", "1"), num_bytes)
 
 
-def test_slices_are_numbered_over_all_polls_and_the_end_comes_behind_idle_ones() -> None:
-    a, b, c = (Found(VideoRef(f"gs://b/{name}.mp4", "1")) for name in "abc")
-    run, waits = watched([[], [a, b, c], [a, b, c], [a, b, c]], idle_polls=2)
-    assert run.slices == [(0, ["gs://b/a.mp4", "gs://b/b.mp4"]), (1, ["gs://b/c.mp4"])]
-    assert len(waits) == 3, "the first poll was idle, but the second was not"
-    assert waits == pytest.approx([10, 10, 10], abs=1)
+LONG = obj("long.mp4", num_bytes=LONG_VIDEO_BYTES + 1)
 
 
-def test_a_file_that_may_become_whole_is_waited_for() -> None:
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        (LONG, True),
+        (obj("a.mp4", num_bytes=LONG_VIDEO_BYTES), False),
+        (obj("a.Opus", num_bytes=LONG_SOUND_BYTES + 1), True),
+        (obj("a.opus", num_bytes=LONG_SOUND_BYTES), False),
+        (replace(obj("a.tar"), is_shard=True), True),
+    ],
+)
+def test_a_large_file_and_one_of_many_videos_are_long(item: Found, expected: bool) -> None:
+    assert is_long(item) == expected
+
+
+Annotate = Callable[[list[str]], object]
+
+
+class Watched:
+    """`watch` over a run that annotates nothing."""
+
+    def __init__(self, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._run = LocalRun.of(AnnotateOptions([], output=str(output), device="cpu"))
+        self._monkeypatch = monkeypatch
+        self.slices: dict[int, list[str]] = {}
+        """By their numbers."""
+        self.poll_times: list[float] = []
+
+    def __call__(
+        self,
+        polls: Sequence[Iterable[Found]],
+        *,
+        annotate: Annotate = lambda _: None,
+        on_poll: Callable[[int], object] = lambda _: None,
+        idle_polls: int = 1,
+        poll_seconds: float = 0.0,
+    ) -> None:
+        """Find one list after another, and the last one ever after."""
+
+        def poll() -> Iterable[Found]:
+            self.poll_times.append(time.monotonic())
+            on_poll(len(self.poll_times))
+            return polls[min(len(self.poll_times), len(polls)) - 1]
+
+        def run(
+            _: LocalRun, items: list[Found], *__: object, slice_indices: Iterator[int], **___: object
+        ) -> None:
+            names = [item.video.uri for item in items if item.video]
+            self.slices[next(slice_indices)] = names
+            annotate(names)
+
+        self._monkeypatch.setattr(LocalRun, "run", run)
+        watch(
+            self._run,
+            poll,
+            NOTHING_COMPLETED,
+            RunSummary(),
+            poll_seconds=poll_seconds,
+            idle_polls=idle_polls,
+            on_published=lambda _: None,
+        )
+
+    def are_decoders_closed(self) -> bool:
+        return self._run.pool.shared()._is_closed
+
+
+@pytest.fixture
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    return Watched(tmp_path / "out", monkeypatch)
+
+
+def test_slices_are_numbered_over_all_polls_and_the_end_comes_behind_idle_ones(watched: Watched) -> None:
+    a, b, c = obj("a.mp4"), obj("b.mp4"), obj("c.mp4")
+    watched([[], [a, b], [a, b], [], [a, b, c]], idle_polls=3)
+    assert watched.slices == {0: ["gs://b/a.mp4", "gs://b/b.mp4"], 1: ["gs://b/c.mp4"]}
+
+
+def test_a_file_that_may_become_whole_is_waited_for(watched: Watched) -> None:
     fresh = local("a.mp4")
-    run, _ = watched([[fresh], [fresh], [fresh]], idle_polls=1)
-    assert run.slices == [(0, ["/v/a.mp4"])]
+    watched([[fresh], [fresh], [fresh]])
+    assert watched.slices == {0: ["/v/a.mp4"]}
+
+
+def test_polls_are_not_closer_than_was_said(watched: Watched) -> None:
+    watched([[]], idle_polls=3, poll_seconds=0.05)
+    first, second, third = watched.poll_times
+    assert second - first >= 0.05
+    assert third - second >= 0.05
+
+
+def test_what_is_short_overtakes_what_is_long_however_often_it_comes(watched: Watched) -> None:
+    shorts = [obj(f"{number}.mp4") for number in range(3)]
+    over: list[str] = []
+    all_short_are_over = threading.Event()
+
+    def annotate(names: list[str]) -> None:
+        if names == ["gs://b/long.mp4"]:
+            all_short_are_over.wait(60)
+        over.extend(names)
+        if len(over) == len(shorts):
+            all_short_are_over.set()
+
+    watched([[LONG], [LONG, shorts[0]], [LONG, *shorts[:2]], [LONG, *shorts]], annotate=annotate)
+    assert over == ["gs://b/0.mp4", "gs://b/1.mp4", "gs://b/2.mp4", "gs://b/long.mp4"]
+    assert sorted(watched.slices) == list(range(len(watched.slices)))
+
+
+def test_no_poll_is_idle_while_a_lane_is_at_work(watched: Watched) -> None:
+    tenth_poll = threading.Event()
+    watched(
+        [[LONG]],
+        annotate=lambda _: tenth_poll.wait(60),
+        on_poll=lambda number: tenth_poll.set() if number == 10 else None,
+    )
+    assert len(watched.poll_times) >= 11
+
+
+def test_a_lane_that_fails_ends_the_other_before_the_error_is_told(watched: Watched) -> None:
+    long_is_at_work = threading.Event()
+    ended: list[str] = []
+
+    def annotate(names: list[str]) -> None:
+        if names != ["gs://b/long.mp4"]:
+            long_is_at_work.wait(60)
+            raise OSError("the disk is full")
+        long_is_at_work.set()
+        for _ in range(1_000):
+            if watched.are_decoders_closed():
+                ended.append("decoders closed")
+                raise RuntimeError("the decoders are closed")
+            time.sleep(0.05)
+
+    with pytest.raises(OSError, match="the disk is full"):
+        watched([[LONG, obj("a.mp4")]], annotate=annotate)
+    assert ended == ["decoders closed"]
+
+
+def test_a_full_slice_does_not_wait_for_the_end_of_a_poll(watched: Watched) -> None:
+    begun = threading.Event()
+
+    def endless() -> Iterator[Found]:
+        yield from (obj(f"{number}.mp4") for number in range(LOCAL_SLICES.num_videos))
+        assert begun.wait(60)
+
+    watched([endless(), []], annotate=lambda _: begun.set())
+    assert [len(names) for names in watched.slices.values()] == [LOCAL_SLICES.num_videos]
+
+
+def test_a_lane_that_is_at_work_keeps_so_many_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipelines.lanes, "MOST_WAITING", 1)
+    with closing(Lanes(lambda _: None)) as lanes:
+        assert lanes.has_room(LONG)
+        lanes.add(LONG)
+        assert not lanes.has_room(LONG)
+        assert lanes.has_room(obj("a.mp4"))
+        lanes.go_on()
+        assert lanes.has_room(LONG)
 
 
 def test_the_time_of_change_is_read_back_from_the_version() -> None:
