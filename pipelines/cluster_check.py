@@ -1,17 +1,24 @@
 """Whether the workers of a cluster are fit for a run: a job of one element asks one of them, before anything is touched."""
 
+import inspect
 import json
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import apache_beam as beam
 from apache_beam.metrics.metric import MetricsFilter
-from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
-from apache_beam.runners.runner import PipelineState
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
+from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState, create_runner
+from apache_beam.transforms.environments import SDK_VERSION_CAPABILITY_PREFIX, Environment
 
+from pipelines import worker_description
 from pipelines.cluster_job import JobFailedError, RunningJob
 from pipelines.outcomes import RunConstants
+from pipelines.runners import runner_name
+from pipelines.worker_description import Describe
 
 _NAMESPACE: Final = "worker"
 
@@ -20,6 +27,8 @@ _NAMESPACE: Final = "worker"
 class Worker:
     """What a worker says about itself."""
 
+    beam_version: str
+    python_version: str
     mmeg_version: str | None
     """None: mmeg is not installed there."""
     model_sha256: str | None
@@ -30,43 +39,34 @@ class Worker:
     """What it has for the network."""
 
 
-def _describing(bundle: str | None, device: str) -> Callable[[Any], None]:
-    """What a worker does to describe itself.
+class DescribeBySource(Describe):
+    """Pickled as source, as the bytecode of one Python crashes another, and a worker need not have this module."""
 
-    A function in a function: such a one is pickled with its code, so that a worker need not have this module.
-    """
+    def __reduce__(self) -> tuple[Callable[[str], Any], tuple[str]]:
+        source = inspect.getsource(worker_description)
+        made = f"exec({source!r}, names := {{}}) or names['Describe']({self.bundle!r}, {self.device!r})"
+        return eval, (made,)
 
-    def describe(_: object) -> None:
-        import importlib.metadata
-        import json
-        from typing import Any
 
-        from apache_beam.metrics import Metrics
+class _ForAnyBeam(PipelineRunner):
+    """A runner that does not say of which Beam a job is: workers of another one refuse it, and Flink waits for ever."""
 
-        answer: dict[str, Any] = {
-            "mmeg_version": None,
-            "model_sha256": None,
-            "model_problem": "",
-            "device": "cpu",
-        }
-        try:
-            answer["mmeg_version"] = importlib.metadata.version("mmeg")
-            import mmeg_model
-            from mmeg_model.bundle_identity import identity
+    def __init__(self, runner: PipelineRunner) -> None:
+        self._runner = runner
 
-            model_sha256 = identity(bundle)[1]
-            if device != "cpu":
-                import torch
+    def default_environment(self, options: PipelineOptions) -> Environment:
+        return self._runner.default_environment(options)
 
-                if torch.cuda.is_available():
-                    answer["device"] = "cuda"
-            mmeg_model.load(bundle, device=answer["device"])
-            answer["model_sha256"] = model_sha256
-        except Exception as error:  # of whatever version of mmeg is there
-            answer["model_problem"] = f"{type(error).__name__}: {error}"
-        Metrics.string_set("worker", "description").add(json.dumps(answer))
-
-    return describe
+    def run_portable_pipeline(
+        self, pipeline: beam_runner_api_pb2.Pipeline, options: PipelineOptions
+    ) -> PipelineResult:
+        for environment in pipeline.components.environments.values():
+            environment.capabilities[:] = [
+                capability
+                for capability in environment.capabilities
+                if not capability.startswith(SDK_VERSION_CAPABILITY_PREFIX)
+            ]
+        return self._runner.run_portable_pipeline(pipeline, options)
 
 
 def check_worker(
@@ -91,8 +91,9 @@ def check_worker(
     flags = [*options._flags, *retries, "--parallelism=1"]
     own = PipelineOptions(flags, **options.get_all_options(drop_default=True))
     own.view_as(PortableOptions).job_server_timeout = round(deadline_seconds) + 1
-    pipeline = beam.Pipeline(options=own)
-    _ = pipeline | beam.Create([None], reshuffle=False) | "Describe" >> beam.Map(_describing(bundle, device))
+    own.view_as(StandardOptions).streaming = False  # a stream has no end on Flink, even of one element
+    pipeline = beam.Pipeline(_ForAnyBeam(create_runner(runner_name(options))), options=own)
+    _ = pipeline | beam.Impulse() | beam.ParDo(DescribeBySource(bundle, device))
     try:
         result = job.run(pipeline, deadline_seconds=deadline_seconds)
     except JobFailedError as error:
@@ -102,9 +103,9 @@ def check_worker(
         ) from error
     if result.state != PipelineState.DONE:
         raise ValueError(
-            f"no worker of the cluster answered within {deadline_seconds:g} s: it has no free slot, cannot start "
-            "workers, or they have another version of Beam or of Python, which their log says; see Flink's web page, or "
-            "wait longer by --cluster-deadline-seconds"
+            f"no worker of the cluster answered within {deadline_seconds:g} s: it has no free slot, or cannot start "
+            "workers, or their Beam is so different that they cannot read the job, which their log says; see Flink's web "
+            "page, or wait longer by --cluster-deadline-seconds"
         )
     found = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE))["string_sets"]
     (answer,) = found[0].result
@@ -115,6 +116,14 @@ def check_worker(
 
 def _refuse(worker: Worker, constants: RunConstants, bundle: str | None, device: str) -> None:
     """Raise if a worker is another than the run needs."""
+    for name, theirs, ours in (
+        ("Beam", worker.beam_version, beam.version.__version__),
+        ("Python", _minor(worker.python_version), _minor(platform.python_version())),
+    ):
+        if theirs != ours:
+            raise ValueError(
+                f"the workers have {name} {theirs}, the launcher {ours}: start both from one image"
+            )
     if worker.mmeg_version != constants.mmeg_version:
         theirs = worker.mmeg_version or "none"
         raise ValueError(
@@ -133,3 +142,8 @@ def _refuse(worker: Worker, constants: RunConstants, bundle: str | None, device:
         raise ValueError(
             "--device cuda: torch finds no GPU on the workers; start them with one, or use --device auto"
         )
+
+
+def _minor(python_version: str) -> str:
+    """3.11 of 3.11.7: what must agree for workers to read what the launcher has pickled."""
+    return python_version.rpartition(".")[0]

@@ -1,9 +1,12 @@
 """A cluster that is not there, or not fit, is told of before anything is touched."""
 
+import platform
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
 from makers.flink import FlinkCluster, free_ports
 
@@ -14,7 +17,11 @@ pytestmark = pytest.mark.timeout(
 
 OTHER_BEAM = """
 import apache_beam.version
-apache_beam.version.__version__ = "2.76.0"
+apache_beam.version.__version__ = "2.1.0"
+"""
+OTHER_PYTHON = """
+import platform
+platform.python_version = lambda: "3.9.1"
 """
 
 
@@ -95,14 +102,39 @@ def test_workers_have_another_mmeg(
     )
 
 
-def test_workers_have_another_beam(
-    sound: Path, cluster: FlinkCluster, annotate: Callable[..., Run], tmp_path: Path, other_workers
+@pytest.mark.parametrize(
+    ("content", "theirs", "ours"),
+    [
+        pytest.param(OTHER_BEAM, "Beam 2.1.0", beam.__version__, id="beam"),
+        pytest.param(OTHER_PYTHON, "Python 3.9", platform.python_version().rpartition(".")[0], id="python"),
+    ],
+)
+def test_workers_have_another(
+    content: str,
+    theirs: str,
+    ours: str,
+    sound: Path,
+    cluster: FlinkCluster,
+    annotate: Callable[..., Run],
+    tmp_path: Path,
+    other_workers,
 ) -> None:
-    """Beam's workers refuse the job, and on Flink it waits for them: the deadline ends that."""
-    flags = (*other_workers("sitecustomize.py", OTHER_BEAM), "--cluster-deadline-seconds=25")
+    flags = other_workers("sitecustomize.py", content)
     done = annotate(sound, "--output", tmp_path / "out", *flags)
-    reason = "they have another version of Beam or of Python, which their log says"
-    assert_untouched(done, tmp_path / "out", "no worker of the cluster answered within 25 s", reason)
+    reason = f"the workers have {theirs}, the launcher {ours}: start both from one image"
+    assert_untouched(done, tmp_path / "out", reason)
+
+
+def test_no_worker_answers(
+    sound: Path, cluster: FlinkCluster, annotate: Callable[..., Run], tmp_path: Path
+) -> None:
+    with socket.create_server(("localhost", 0)) as silent:
+        address = f"localhost:{silent.getsockname()[1]}"
+        flags = (*cluster.flags, f"--environment_config={address}", "--cluster-deadline-seconds=8")
+        done = annotate(sound, "--output", tmp_path / "out", *flags)
+    reason = "no worker of the cluster answered within 8 s: it has no free slot, or cannot start workers"
+    assert_untouched(done, tmp_path / "out", reason, "Flink's web page")
+    cluster.wait_for("its end", lambda: cluster.jobs()[-1]["state"] == "CANCELED")
 
 
 def test_workers_lack_the_model(
