@@ -28,11 +28,11 @@ class Lanes:
     For the use of one thread.
     """
 
-    def __init__(self, annotate: Callable[[list[Found]], object]) -> None:
+    def __init__(self, annotate: Callable[[list[Found], bool], object]) -> None:
         """Start nothing yet.
 
         Args:
-            annotate: what a lane does with its videos, in a thread of its own.
+            annotate: what a lane does with its videos, in a thread of its own; is told whether they are long.
         """
         self._annotate = annotate
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="lane")
@@ -69,7 +69,7 @@ class Lanes:
                 self._at_work.pop(lane).result()
             if lane not in self._at_work and len(items) >= at_least:
                 self._waiting[lane] = []
-                self._at_work[lane] = self._threads.submit(self._annotate, items)
+                self._at_work[lane] = self._threads.submit(self._annotate, items, lane)
                 self._at_work[lane].add_done_callback(lambda _: self._one_is_over.set())
 
     def wait(self, seconds: float) -> None:

@@ -1,5 +1,6 @@
 """One run over what was found: slice after slice on this machine, with model and decoders kept alive."""
 
+import copy
 import itertools
 import json
 import os
@@ -92,6 +93,8 @@ class LocalRun:
     reading: ShardReading
     options: AnnotateOptions
     job: RunningJob = field(default_factory=RunningJob)
+    num_spare_decoders: int = 0
+    """Of the pool: left to whoever shares it, on this machine."""
 
     @classmethod
     def of(cls, options: AnnotateOptions) -> "LocalRun":
@@ -155,6 +158,15 @@ class LocalRun:
             options=options,
         )
 
+    def beside_another(self, *, num_spare_decoders: int) -> "LocalRun":
+        """The same run for a thread of its own, which shares the decoders."""
+        return replace(
+            self,
+            options=copy.deepcopy(self.options),
+            job=RunningJob(),
+            num_spare_decoders=num_spare_decoders,
+        )
+
     def members_of(self, shard: VideoRef) -> Iterator[Found]:
         """What is in a shard, for what must know it before a pipeline runs."""
         return members_of(shard, self.pool.shared(), self.reading)
@@ -202,7 +214,7 @@ class LocalRun:
         """
         if runner_name(self.options) == LOCAL_RUNNER:
             self.options.view_as(StandardOptions).runner = LOCAL_RUNNER
-            self.options.view_as(DirectOptions).direct_num_workers = self.pool.size
+            self.options.view_as(DirectOptions).direct_num_workers = self.pool.size - self.num_spare_decoders
             self.options.view_as(DirectOptions).direct_running_mode = "in_memory"
         slice_indices = slice_indices or itertools.count()
         for items in cut_into_slices(found, self.limits):

@@ -4,12 +4,10 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from typing import Final
 
 from mmeg_model.media.objects import SCHEME
 from mmeg_model.media.source import VideoRef, changed_ns
-from pipelines.cluster_job import RunningJob
 from pipelines.completed import Completed
 from pipelines.found import Found
 from pipelines.lanes import Lanes
@@ -87,7 +85,7 @@ def watch(
     is given up.
 
     Args:
-        run: the slices go there.
+        run: the slices go there. The long ones leave one of its decoders, of which there must be two, to the short ones.
         poll: finds everything that is there.
         completed: what was done before.
         summary: counts what was published.
@@ -103,8 +101,8 @@ def watch(
     slice_indices = itertools.count()
     num_idle = 0
 
-    def annotate(items: list[Found]) -> None:
-        replace(run, job=RunningJob()).run(
+    def annotate(items: list[Found], are_long: bool) -> None:
+        run.beside_another(num_spare_decoders=int(are_long)).run(
             items, summary, completed=completed, slice_indices=slice_indices, on_published=on_published
         )
 

@@ -48,7 +48,8 @@ at least {SETTLED_SECONDS:g} s ago; an object, as soon as it is there. Who write
 leading dot) and rename. A file that is replaced is a new version: it is annotated too, and the rows of both stand
 until `mmeg compact` drops those of the older. What DIR holds already, in the same version, is not done again, and what
 failed is not tried again: `mmeg annotate --retry-failed` does that, while nothing watches. A video of more than
-{LONG_VIDEO_BYTES >> 20} MiB, a sound of more than {LONG_SOUND_BYTES >> 20} MiB, a tar or Parquet file is annotated beside the others, which do not wait for it.
+{LONG_VIDEO_BYTES >> 20} MiB, a sound of more than {LONG_SOUND_BYTES >> 20} MiB, a tar or Parquet file is annotated beside the others, which do not wait for it: these
+have one decoder process more than --num-decoders says.
 
 examples:
   mmeg watch incoming/ --output annotations/
@@ -107,6 +108,9 @@ def watch_command(arguments: Sequence[str], *, started: float) -> int:
         try:
             _check_inputs(inputs)
             run = LocalRun.of(options)
+            run = replace(
+                run, pool=replace(run.pool, num_decoders=run.pool.size + 1)
+            )  # one is left to short videos
         except (ValueError, OSError) as error:
             raise CannotStartError(str(error)) from error
         with contextlib.closing(run.pool):

@@ -1,22 +1,25 @@
 """`mmeg watch` over folders that change while it runs."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 import wave
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from makers.buckets import BUCKET, Proxy
 from makers.promises import assert_promises
 from makers.tables import by_name, read
 
 from pipelines.cli import main
+from pipelines.lanes import LONG_VIDEO_BYTES
 
 UNTIL_IDLE = ("--poll-seconds", "0.2", "--stop-after-idle-polls", "2")
 
@@ -109,8 +112,10 @@ def test_what_cannot_start_touches_nothing(
 
 
 @contextmanager
-def watching(*arguments: object) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "pipelines.cli", "watch", *map(str, arguments), "--poll-seconds", "0.2"]
+def watching(
+    *arguments: object, program: Sequence[str] = ("-m", "pipelines.cli")
+) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, *program, "watch", *map(str, arguments), "--poll-seconds", "0.2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -152,3 +157,107 @@ def test_files_that_come_while_it_watches_are_published_and_ctrl_c_ends_it(
     assert {name: row["clips"] for name, row in by_name(read(output, "videos")).items()} == {
         "a.wav": 1, "b.wav": 2, "c.wav": 1,
     }  # fmt: skip
+
+
+WITH_SCRIPTED_DECODERS = (
+    "-c",
+    f"""
+import functools, sys
+import pipelines.decode_clips
+from mmeg_model.media.decoders import Decoders
+from pipelines.cli import main
+
+command = (sys.executable, "-P", {str(Path(__file__).parents[1] / "mmeg_model" / "media" / "scripted_decoder.py")!r})
+pipelines.decode_clips.Decoders = functools.partial(Decoders, command=command)
+sys.exit(main(sys.argv[1:]))
+""",
+)
+
+
+def write_script(path: Path, *, is_long: bool = False, **script: object) -> None:
+    """A video of 90 s for scripted decoders."""
+    content = json.dumps({"duration_ms": 90_000} | script).encode()
+    path.write_bytes(content.ljust(LONG_VIDEO_BYTES + 1 if is_long else 0))
+    os.utime(path, (1, 1))
+
+
+def held_up(begun: Path) -> dict[str, object]:
+    """The script of a video that is at work when `begun` is there, and whose decoder then waits to be killed."""
+    return {"do": "stop while sending", "at_ms": 0, "once": str(begun)}
+
+
+def published(output: Path) -> set[str]:
+    return set(by_name(read(output, "videos"))) if list(output.glob("videos/*/*.parquet")) else set()
+
+
+def kill_the_stopped(process: subprocess.Popen[str]) -> None:
+    """Kill the decoders that are held up."""
+    for child in psutil.Process(process.pid).children():
+        with suppress(psutil.NoSuchProcess):
+            if child.status() == psutil.STATUS_STOPPED:
+                child.kill()
+
+
+def test_short_videos_are_published_while_long_ones_are_at_work(folder: Path, tmp_path: Path) -> None:
+    output, begun = tmp_path / "out", [tmp_path / "begun", tmp_path / "begun too"]
+    for number in range(2):
+        write_script(folder / f"long{number}.mp4", is_long=True, **held_up(begun[number]))
+    arguments = (folder, "--output", output, "--num-decoders", 1, "--stop-after-idle-polls", 2)
+    with watching(*arguments, program=WITH_SCRIPTED_DECODERS) as process:
+        until(process, lambda: any(map(Path.exists, begun)))
+        for name in ("a.mp4", "b.mp4", "c.mp4"):
+            write_script(folder / name)
+            until(process, lambda: name in published(output))  # noqa: B023
+        assert published(output) == {"a.mp4", "b.mp4", "c.mp4"}
+        while process.poll() is None:
+            kill_the_stopped(process)
+            time.sleep(0.05)
+        said, _ = process.communicate()
+    assert process.returncode == 0, "no poll was idle while the long ones were at work"
+    assert "videos    5: 5 ok" in said
+    assert "clips     75 annotated, 0 failed" in said, "fifteen of each"
+    assert_promises(output, num_inputs=5)
+
+
+def test_ctrl_c_while_both_lanes_are_at_work_gives_up_both(folder: Path, tmp_path: Path) -> None:
+    output, long_begun, short_begun = tmp_path / "out", tmp_path / "long", tmp_path / "short"
+    write_script(folder / "first.mp4")
+    write_script(folder / "long.mp4", is_long=True, do="block", at_ms=0, once=str(long_begun))
+    arguments = (folder, "--output", output, "--num-decoders", 2)
+    with watching(*arguments, program=WITH_SCRIPTED_DECODERS) as process:
+        until(process, lambda: published(output) == {"first.mp4"} and long_begun.exists())
+        write_script(folder / "short.mp4", do="block", at_ms=0, once=str(short_begun))
+        until(process, short_begun.exists)
+        children = psutil.Process(process.pid).children()
+        process.send_signal(signal.SIGINT)
+        said = process.communicate()[1]
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "interrupted: what was published stands, what is at work is given up"
+    assert "Traceback" not in said
+    for child in children:
+        child.kill()  # who waits like this does not see its parent go
+    assert published(output) == {"first.mp4"}
+    assert_promises(output, num_inputs=1)
+    with watching(*arguments, "--stop-after-idle-polls", 2, program=WITH_SCRIPTED_DECODERS) as process:
+        assert "videos    2: 2 ok" in process.communicate()[0]
+    assert_promises(output, num_inputs=3)
+
+
+def test_a_lane_that_cannot_publish_ends_the_command_at_once(folder: Path, tmp_path: Path) -> None:
+    output, begun = tmp_path / "out", tmp_path / "begun"
+    write_script(folder / "long.mp4", is_long=True, **held_up(begun))
+    arguments = (folder, "--output", output, "--num-decoders", 2)
+    with watching(*arguments, program=WITH_SCRIPTED_DECODERS) as process:
+        until(process, begun.exists)
+        (output / "errors").rmdir()
+        (output / "errors").write_text("no folder")
+        write_script(folder / "short.mp4")
+        _, said = process.communicate()
+    assert process.returncode == 3, said
+    assert "mmeg watch ended early: " in said
+    assert "Traceback" not in said
+    assert published(output) == set()
+    (output / "errors").unlink()
+    with watching(*arguments, "--stop-after-idle-polls", 2, program=WITH_SCRIPTED_DECODERS) as process:
+        assert "videos    2: 2 ok" in process.communicate()[0]
+    assert_promises(output, num_inputs=2)

@@ -256,7 +256,7 @@ def test_a_full_slice_does_not_wait_for_the_end_of_a_poll(watched: Watched) -> N
 
 def test_a_lane_that_is_at_work_keeps_so_many_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipelines.lanes, "MOST_WAITING", 1)
-    with closing(Lanes(lambda _: None)) as lanes:
+    with closing(Lanes(lambda *_: None)) as lanes:
         assert lanes.has_room(LONG)
         lanes.add(LONG)
         assert not lanes.has_room(LONG)
