@@ -1,12 +1,18 @@
+import itertools
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from makers.published import ok, publish_slice
 
 from mmeg_model.media.source import VideoRef
-from pipelines.find_videos import Found
+from pipelines import slice_list
+from pipelines.find_videos import Found, find_videos
 from pipelines.local_run import LocalRun, _largest_first
 from pipelines.options import AnnotateOptions
+from pipelines.slice_list import write_list
+from pipelines.summary import RunSummary
+from pipelines.table_files import own_files
 from pipelines.tables import Failure
 
 
@@ -29,3 +35,20 @@ def test_a_slice_that_workers_published_elsewhere_is_told_of(tmp_path: Path) -> 
         run._check_published(3)
     publish_slice(tmp_path / "out", [ok(VideoRef("/a", "1"))], run_id=run.constants.run_id, slice_index=3)
     run._check_published(3)
+
+
+def test_a_slice_that_is_over_leaves_the_lists_of_others_and_takes_the_next_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slice_list, "MOST_IN_GRAPH", 0)
+    (tmp_path / "a.wav").write_bytes(b"no sound")
+    run = LocalRun.of(AnnotateOptions([], output=str(tmp_path / "out"), device="cpu"))
+    of_other = f"slices/run={run.constants.run_id}/videos-000006.parquet"
+    write_list(run.output, of_other, [VideoRef("/b", "1")])
+    summary = RunSummary()
+    with closing(run.pool):
+        run.run(find_videos([str(tmp_path)]), summary, slice_indices=itertools.count(7))
+    assert summary.num_videos == {"failed": 1}
+    assert list(run.output.files("slices")) == [of_other]
+    (stem,) = own_files(run.output, "videos")
+    assert stem.startswith(f"run={run.constants.run_id}/slice-000007-")
