@@ -5,8 +5,8 @@
 A folder is looked at each second, by `mmeg watch` or, with --prism, by the streaming pipeline on that runner; a video
 of ten seconds (360p) is renamed into it every other second. Its row is there when a query finds it in the tables. In
 the second run a long video is the fifth. A latency holds the five seconds for which a file must rest, a poll, and, on
-Prism, the thirty seconds between two early firings. What `mmeg watch` finds while a long video is annotated waits for
-it, and is then done in one slice; a stream annotates both side by side. Makes its inputs first, in build/benchmarks.
+Prism, the thirty seconds between two early firings. Both annotate short videos beside the long one,
+which `mmeg watch` takes for one if its file is larger than 32 MiB: 300 s of this. Makes its inputs first, in build/benchmarks.
 """
 
 import argparse
