@@ -113,7 +113,11 @@ class ObjectLock:
             OSError: if objects cannot be written here.
         """
         self._mine = Holder.this(by)
-        self._take()
+        try:
+            self._take()
+        except OSError:
+            self._give_back()  # it may be ours all the same, if it was an answer that was lost
+            raise
         is_over = threading.Event()
 
         def renew() -> None:
@@ -243,14 +247,30 @@ class ObjectLock:
         return now
 
     def _give_back(self) -> None:
-        from google.api_core.exceptions import GoogleAPIError
-
         if self._mine is None:
             return
         # If this fails, it is let go of by and by.
-        with contextlib.suppress(GoogleAPIError, OSError):
-            self._blob().delete(if_generation_match=self._generation, timeout=objects.TIMEOUT_SECONDS)
+        with contextlib.suppress(OSError):
+            if not self._remove(self._generation):  # perhaps it was renewed, and the answer was lost
+                found = self._look()
+                if found and found[0].token == self._mine.token:
+                    self._remove(found[1])
         self._mine = None
+
+    def _remove(self, generation: int) -> bool:
+        """Remove this generation of the object, 0 for none; False if there is another one."""
+        from google.api_core.exceptions import PreconditionFailed
+
+        try:
+            with storage_errors(self._uri, "removed"):
+                self._blob().delete(
+                    if_generation_match=generation,
+                    timeout=objects.TIMEOUT_SECONDS,
+                    retry=objects.patient_retry(),
+                )
+        except PreconditionFailed:
+            return False
+        return True
 
     def _blob(self, generation: int | None = None) -> "Blob":
         return objects.shared_client().bucket(self._bucket).blob(self._name, generation=generation)

@@ -1,6 +1,7 @@
 """The folder of the tables as a prefix of a bucket in Google Cloud Storage: objects appear whole by themselves."""
 
 import contextlib
+import errno
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -35,16 +36,7 @@ class ObjectFolder:
         self._lock: ObjectLock | None = None
 
     def files(self, table: str) -> dict[str, int]:
-        start = f"{self._prefix}/" if self._prefix else ""
-        with storage_errors(self.uri, "listed"):
-            blobs = objects.shared_client().list_blobs(
-                self._bucket,
-                prefix=f"{start}{table}/run=",
-                fields="items(name,size),nextPageToken",
-                timeout=objects.TIMEOUT_SECONDS,
-                retry=objects.patient_retry(),
-            )
-            sizes = {blob.name.removeprefix(start): int(blob.size) for blob in blobs}
+        sizes = self._sizes(f"{table}/run=")
         # By runs, as folders are sorted, where a slash comes first: `run=1` before `run=1~`.
         return {
             name: sizes[name] for name in sorted(sizes, key=lambda n: n.split("/")) if name.count("/") == 2
@@ -52,25 +44,26 @@ class ObjectFolder:
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
-        with tempfile.TemporaryFile() as file:
-            with storage_errors(self._uri_of(name), "read"):
-                self._blob(name).download_to_file(
-                    file, timeout=objects.TIMEOUT_SECONDS, retry=objects.patient_retry()
-                )
+        with _temporary_file() as file:
+            try:
+                self._download(name, file)
+            except FileNotFoundError:
+                # Of one that is replaced while its reading breaks off, the rest is not there. To take it for none
+                # would be to lose its rows.
+                if name not in self._sizes(name):
+                    raise
+                self._download_listed(name, file)
             file.seek(0)
             yield file
 
     @contextlib.contextmanager
     def writing(self, names: Sequence[str]) -> Iterator[list[BinaryIO]]:
         with contextlib.ExitStack() as stack:
-            files: list[BinaryIO] = [stack.enter_context(tempfile.TemporaryFile()) for _ in names]
+            files = [stack.enter_context(_temporary_file()) for _ in names]
             yield files
             for file, name in zip(files, names, strict=True):
                 self._check_lock()
-                with storage_errors(self._uri_of(name), "written"):
-                    self._blob(name, chunk_bytes=_CHUNK_BYTES).upload_from_file(
-                        file, rewind=True, timeout=objects.TIMEOUT_SECONDS, retry=objects.patient_retry()
-                    )
+                self._upload(name, file)
 
     def move(self, name: str, new_name: str) -> None:
         self._check_lock()
@@ -89,7 +82,9 @@ class ObjectFolder:
             self._blob(name).delete(timeout=objects.TIMEOUT_SECONDS, retry=objects.patient_retry())
 
     def check_writable(self, tables: Sequence[str]) -> None:
-        """Nothing more: whoever has got the lock could write and remove an object."""
+        """While it is locked by us: to have got the lock was to write, to renew it is to replace."""
+        assert self._lock is not None
+        self._lock.renew()
 
     @contextlib.contextmanager
     def locked(self, *, by: str) -> Iterator[None]:
@@ -113,6 +108,45 @@ class ObjectFolder:
         if now is not None and now.by != by:
             raise OSError(f"{self.uri}: another run has taken over from {by}: {now}")
 
+    def _sizes(self, start_of_name: str) -> dict[str, int]:
+        """The objects whose names begin so, and how many bytes they have."""
+        start = f"{self._prefix}/" if self._prefix else ""
+        with storage_errors(self.uri, "listed"):
+            blobs = objects.shared_client().list_blobs(
+                self._bucket,
+                prefix=start + start_of_name,
+                fields="items(name,size),nextPageToken",
+                timeout=objects.TIMEOUT_SECONDS,
+                retry=objects.patient_retry(),
+            )
+            return {blob.name.removeprefix(start): int(blob.size) for blob in blobs}
+
+    def _download(self, name: str, file: BinaryIO) -> None:
+        def download() -> None:
+            file.seek(0)
+            file.truncate()
+            self._blob(name).download_to_file(
+                file, timeout=objects.TIMEOUT_SECONDS, retry=objects.patient_retry()
+            )
+
+        with storage_errors(self._uri_of(name), "read"):
+            objects.patient_retry()(download)()  # the library does not ask again if a refusal breaks off
+
+    def _download_listed(self, name: str, file: BinaryIO) -> None:
+        try:
+            self._download(name, file)
+        except FileNotFoundError as error:
+            raise OSError(f"{error}; but it is listed") from error
+
+    def _upload(self, name: str, file: BinaryIO) -> None:
+        def upload() -> None:
+            self._blob(name, chunk_bytes=_CHUNK_BYTES).upload_from_file(
+                file, rewind=True, timeout=objects.TIMEOUT_SECONDS, retry=objects.patient_retry()
+            )
+
+        with storage_errors(self._uri_of(name), "written"):
+            objects.patient_retry().with_predicate(_has_to_begin_anew)(upload)()
+
     def _check_lock(self) -> None:
         if self._lock is not None:
             self._lock.check()
@@ -123,3 +157,40 @@ class ObjectFolder:
     def _blob(self, name: str, *, chunk_bytes: int | None = None) -> "Blob":
         path = f"{self._prefix}/{name}" if self._prefix else name
         return objects.shared_client().bucket(self._bucket).blob(path, chunk_size=chunk_bytes)
+
+
+def _has_to_begin_anew(error: BaseException) -> bool:
+    """Whether an upload broke down that may be well if it is begun once more.
+
+    The library repeats a chunk that was answered by 503, but then goes on to no other one; and the bucket may forget
+    an upload that is under way.
+    """
+    from google.api_core.exceptions import GoogleAPICallError
+
+    if isinstance(error, GoogleAPICallError) and error.code in (404, 410):
+        return error.response is not None and error.response.request.method == "PUT"
+    return isinstance(error, ValueError)
+
+
+@contextlib.contextmanager
+def _temporary_file() -> Iterator[BinaryIO]:
+    """A local file that has no name.
+
+    Raises:
+        OSError: with a way out, if there is no room for it, also where it is used. FileNotFoundError would speak of
+            an object.
+    """
+    try:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise OSError(f"no temporary file can be made: {error}; name another folder in TMPDIR") from error
+    try:
+        with file:
+            yield file
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        folder = tempfile.gettempdir()
+        raise OSError(
+            f"{folder}, where temporary files lie, is full ({error.strerror}); name another folder in TMPDIR"
+        ) from error

@@ -1,6 +1,7 @@
 """What the library of Cloud Storage raises, as the errors of a file system."""
 
 import contextlib
+import errno
 from collections.abc import Iterator
 
 
@@ -11,7 +12,7 @@ def storage_errors(uri: str, what: str) -> Iterator[None]:
     Raises:
         FileNotFoundError: if an object or the bucket is not there.
         PreconditionFailed: as it is: to see it is what a precondition is for.
-        OSError: for every other reason.
+        OSError: for every other reason; that of a full disk as it is, since it is a local one.
     """
     from google.api_core import exceptions
     from google.auth.exceptions import GoogleAuthError
@@ -34,6 +35,8 @@ def storage_errors(uri: str, what: str) -> Iterator[None]:
             "Run `gcloud auth application-default login`, or name a key file in GOOGLE_APPLICATION_CREDENTIALS"
         ) from error
     except (exceptions.GoogleAPIError, InvalidResponse, HTTPError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         raise OSError(f"{uri} could not be {what}: {_said(error)}") from error
 
 

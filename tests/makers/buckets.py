@@ -1,7 +1,8 @@
 """Buckets to test with: the real emulator in a process of its own, and a server in front that can be made to fail.
 
 The server in front adds what the emulator lacks of Cloud Storage: a generation that is gone is a 404, one that was
-expected and is another is a 412, and long listings come in pages. It also serves files of a local folder as objects, since the emulator keeps its own in memory.
+expected and is another is a 412, long listings come in pages, and a chunk of an upload that is sent once more changes
+nothing. It also serves files of a local folder as objects, since the emulator keeps its own in memory.
 """
 
 import functools
@@ -12,11 +13,13 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from google.auth.credentials import AnonymousCredentials
@@ -56,12 +59,14 @@ def client_of(address: str) -> storage.Client:
 
 @dataclass
 class Fault:
-    """What happens to requests whose path holds `part`, `times` times."""
+    """What happens to requests whose path holds `part`, `times` times, behind the first `after` of them."""
 
     part: str
     status: int = 0
-    """What is answered instead; 0: the connection is dropped in the middle of the body."""
+    """What is answered instead; 0: the connection is dropped in the middle of the body, of the answer to a GET, else
+    of the request."""
     times: int = 1
+    after: int = 0
 
 
 @dataclass
@@ -73,7 +78,7 @@ class Proxy:
     page_size: int = 1_000
     faults: list[Fault] = field(default_factory=list)
     faults_behind: list[Fault] = field(default_factory=list)
-    """What is answered, by its status, although it was done."""
+    """What is answered, by its status, although it was done; 0: nothing, the connection is dropped."""
     on_request: Callable[[str], None] = lambda path: None
     """Called with the path of each request before it is answered."""
     paths: list[str] = field(default_factory=list)
@@ -81,6 +86,8 @@ class Proxy:
     num_bytes_sent: int = 0
     """In bodies, so far."""
     address: str = ""
+    answers: dict[tuple[str, str], "_Answer"] = field(default_factory=dict)
+    """To the chunks of uploads so far, by path and range."""
     writing: threading.Lock = field(default_factory=threading.Lock)
     """Between looking at a generation and writing over it nobody else writes."""
 
@@ -124,10 +131,17 @@ class Proxy:
 def _taken(faults: list[Fault], path: str) -> Fault | None:
     """The fault that happens to this request, which then has one time less to go."""
     for fault in faults:
-        if fault.part in path and fault.times > 0:
+        if fault.part not in path or not fault.times:
+            continue
+        if not fault.after:
             fault.times -= 1
             return fault
+        fault.after -= 1
     return None
+
+
+_Answer = tuple[int, bytes, dict[str, str]]
+"""Status, body, and the headers that say how an upload goes on."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -157,11 +171,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._write()
 
     def _write(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         path = unquote(self.path)
         self.proxy.paths.append(f"{self.command} {path}")
         self.proxy.on_request(f"{self.command} {path}")
+        num_bytes = int(self.headers.get("Content-Length", 0))
         fault = self.proxy.take_fault(f"{self.command} {path}")
+        if fault and not fault.status:
+            self.rfile.read(num_bytes // 2)
+            return
+        body = self.rfile.read(num_bytes)
         if fault:
             self._answer(fault.status, _error(f"fault {fault.status}"))
             return
@@ -169,19 +187,30 @@ class _Handler(BaseHTTPRequestHandler):
             if not self._is_expected_generation(body):
                 self._answer(412, _error("conditionNotMet"))
                 return
-            kept = ("Content-Type", "Content-Range", "X-Upload-Content-Type", "X-Upload-Content-Length")
-            headers = {name: self.headers[name] for name in kept if name in self.headers}
-            host = self.proxy.address.removeprefix("http://")  # where a resumable upload goes on
-            request = urllib.request.Request(
-                self.proxy.emulator + self.path,
-                data=body,
-                method=self.command,
-                headers={"Host": host, "Content-Type": "application/octet-stream", **headers},
-            )
-            status, content, location = _asked(request)
+            status, content, headers = self._written(body)
         if fault := _taken(self.proxy.faults_behind, f"{self.command} {path}"):
+            if not fault.status:
+                return
             status, content = fault.status, _error(f"fault {fault.status}")
-        self._answer(status, content, location=location)
+        self._answer(status, content, headers=headers)
+
+    def _written(self, body: bytes) -> _Answer:
+        chunk = (self.path, self.headers.get("Content-Range", ""))
+        if chunk in self.proxy.answers:
+            return self.proxy.answers[chunk]
+        kept = ("Content-Type", "Content-Range", "X-Upload-Content-Type", "X-Upload-Content-Length")
+        headers = {name: self.headers[name] for name in kept if name in self.headers}
+        host = self.proxy.address.removeprefix("http://")  # where a resumable upload goes on
+        request = urllib.request.Request(
+            self.proxy.emulator + self.path,
+            data=body,
+            method=self.command,
+            headers={"Host": host, "Content-Type": "application/octet-stream", **headers},
+        )
+        answer = _asked(request)
+        if chunk[1]:
+            self.proxy.answers[chunk] = answer
+        return answer
 
     def _is_expected_generation(self, body: bytes) -> bool:
         address = urlsplit(self.path)
@@ -195,11 +224,16 @@ class _Handler(BaseHTTPRequestHandler):
         return expected == [json.loads(found)["generation"] if status == 200 else "0"]
 
     def _answer(
-        self, status: int, body: bytes, num_bytes_sent: int | None = None, *, location: str | None = None
+        self,
+        status: int,
+        body: bytes,
+        num_bytes_sent: int | None = None,
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.send_response(status)
-        if location:
-            self.send_header("Location", location)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Type", "application/json")
         self.end_headers()
@@ -247,14 +281,18 @@ class _Handler(BaseHTTPRequestHandler):
             return 206, file.read(int(last) - int(first) + 1)
 
 
-def _asked(request: urllib.request.Request) -> tuple[int, bytes, str | None]:
-    """Status, body and place of an answer, whatever it is."""
+def _asked(request: urllib.request.Request) -> _Answer:
+    """The answer, whatever it is."""
     try:
         with urllib.request.urlopen(request) as answer:
-            return answer.status, answer.read(), answer.headers["Location"]
+            return answer.status, answer.read(), _headers_of(answer)
     except urllib.error.HTTPError as error:
         with error:
-            return error.code, error.read(), error.headers["Location"]
+            return error.code, error.read(), _headers_of(error)
+
+
+def _headers_of(answer: HTTPResponse | urllib.error.HTTPError) -> dict[str, str]:
+    return {name: answer.headers[name] for name in ("Location", "Range") if name in answer.headers}
 
 
 def _error(message: str) -> bytes:
