@@ -82,7 +82,7 @@ def watch(
     """Annotate what each poll finds new, the short beside the long; the tables are never read again.
 
     When it ends, for whatever reason, nothing is published any more. If a lane fails, the slice at work in the other one
-    is given up.
+    is given up: the decoders are closed.
 
     Args:
         run: the slices go there. The long ones leave one of its decoders, of which there must be two, to the short ones.

@@ -1,14 +1,18 @@
 import itertools
+import wave
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from makers.promises import assert_promises
 from makers.published import ok, publish_slice
 
 from mmeg_model.media.source import VideoRef
 from pipelines import slice_list
 from pipelines.find_videos import Found, find_videos
 from pipelines.local_run import LocalRun, _largest_first
+from pipelines.metrics import DECODED_CLIPS
 from pipelines.options import AnnotateOptions
 from pipelines.slice_list import write_list
 from pipelines.summary import RunSummary
@@ -52,3 +56,32 @@ def test_a_slice_that_is_over_leaves_the_lists_of_others_and_takes_the_next_numb
     assert list(run.output.files("slices")) == [of_other]
     (stem,) = own_files(run.output, "videos")
     assert stem.startswith(f"run={run.constants.run_id}/slice-000007-")
+
+
+def test_two_threads_share_decoders_and_numbers_and_each_counts_what_it_did(tmp_path: Path) -> None:
+    options = AnnotateOptions([], output=str(tmp_path / "out"), device="cpu", num_decoders=2, slice_videos=2)
+    run = LocalRun.of(options)
+    run.handler.load_model()
+    slice_indices = itertools.count()
+    summaries = [RunSummary(), RunSummary()]
+
+    def annotate(seconds: int) -> None:
+        found = find_videos([str(tmp_path / f"{seconds} s")])
+        beside = run.beside_another(num_spare_decoders=seconds // 12)
+        beside.run(found, summaries[seconds // 6 - 1], slice_indices=slice_indices)
+
+    for seconds in (6, 12):
+        (tmp_path / f"{seconds} s").mkdir()
+        for number in range(6):
+            with wave.open(str(tmp_path / f"{seconds} s" / f"{number}.wav"), "wb") as file:
+                file.setnchannels(1)
+                file.setsampwidth(2)
+                file.setframerate(16_000)
+                file.writeframes(bytes(2 * 16_000 * seconds))
+    with closing(run.pool), ThreadPoolExecutor(2) as threads:
+        list(threads.map(annotate, (6, 12)))
+    counted = [(summary.num_videos["ok"], summary.metrics.of(DECODED_CLIPS)) for summary in summaries]
+    assert counted == [(6, 6), (6, 12)]
+    numbers = [stem.partition("slice-")[2][:6] for stem in own_files(run.output, "videos")]
+    assert numbers == [f"{number:06d}" for number in range(6)]
+    assert_promises(tmp_path / "out", num_inputs=12)

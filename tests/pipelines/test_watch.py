@@ -128,7 +128,7 @@ class Watched:
     """`watch` over a run that annotates nothing."""
 
     def __init__(self, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._run = LocalRun.of(AnnotateOptions([], output=str(output), device="cpu"))
+        self.run = LocalRun.of(AnnotateOptions([], output=str(output), device="cpu"))
         self._monkeypatch = monkeypatch
         self.slices: dict[int, list[str]] = {}
         """By their numbers."""
@@ -159,7 +159,7 @@ class Watched:
 
         self._monkeypatch.setattr(LocalRun, "run", run)
         watch(
-            self._run,
+            self.run,
             poll,
             NOTHING_COMPLETED,
             RunSummary(),
@@ -169,12 +169,14 @@ class Watched:
         )
 
     def are_decoders_closed(self) -> bool:
-        return self._run.pool.shared()._is_closed
+        return self.run.pool.shared()._is_closed
 
 
 @pytest.fixture
-def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
-    return Watched(tmp_path / "out", monkeypatch)
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    watched = Watched(tmp_path / "out", monkeypatch)
+    with closing(watched.run.pool):
+        yield watched
 
 
 def test_slices_are_numbered_over_all_polls_and_the_end_comes_behind_idle_ones(watched: Watched) -> None:
@@ -252,6 +254,22 @@ def test_a_full_slice_does_not_wait_for_the_end_of_a_poll(watched: Watched) -> N
 
     watched([endless(), []], annotate=lambda _: begun.set())
     assert [len(names) for names in watched.slices.values()] == [LOCAL_SLICES.num_videos]
+
+
+def test_what_waits_for_a_lane_does_not_wait_for_the_next_poll(watched: Watched) -> None:
+    is_found = threading.Event()
+
+    def found() -> Iterator[Found]:
+        yield from (obj(f"{number}.mp4") for number in range(LOCAL_SLICES.num_videos + 1))
+        is_found.set()
+
+    def annotate(names: list[str]) -> None:
+        is_found.wait(60)
+        if len(names) == 1:
+            raise OSError("the second slice was begun")
+
+    with pytest.raises(OSError, match="the second slice was begun"):
+        watched([found()], annotate=annotate, poll_seconds=3600)
 
 
 def test_a_lane_that_is_at_work_keeps_so_many_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
