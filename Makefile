@@ -51,6 +51,7 @@ soak: env
 benchmarks: env
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/annotate.py
+	$(BIN)/python benchmarks/gpu_worker.py
 	$(BIN)/python benchmarks/sources.py
 	$(BIN)/python benchmarks/long_video.py
 	$(BIN)/python benchmarks/scale.py
