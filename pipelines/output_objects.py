@@ -162,12 +162,12 @@ class ObjectFolder:
 def _has_to_begin_anew(error: BaseException) -> bool:
     """Whether an upload broke down that may be well if it is begun once more.
 
-    The library repeats a chunk that was answered by 503, but then goes on to no other one; and the bucket may forget
-    an upload that is under way.
+    A bucket may forget an upload that is under way, and of a chunk it may keep but a part, or nothing: the library
+    then knows no way on.
     """
     from google.api_core.exceptions import GoogleAPICallError
 
-    if isinstance(error, GoogleAPICallError) and error.code in (404, 410):
+    if isinstance(error, GoogleAPICallError) and error.code in (308, 404, 410):
         return error.response is not None and error.response.request.method == "PUT"
     return isinstance(error, ValueError)
 

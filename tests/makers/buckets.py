@@ -78,7 +78,8 @@ class Proxy:
     page_size: int = 1_000
     faults: list[Fault] = field(default_factory=list)
     faults_behind: list[Fault] = field(default_factory=list)
-    """What is answered, by its status, although it was done; 0: nothing, the connection is dropped."""
+    """What is answered, by its status, although it was done; 0: nothing, the connection is dropped; 308: that of an
+    upload one byte was kept."""
     on_request: Callable[[str], None] = lambda path: None
     """Called with the path of each request before it is answered."""
     paths: list[str] = field(default_factory=list)
@@ -192,6 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
             if not fault.status:
                 return
             status, content = fault.status, _error(f"fault {fault.status}")
+            headers = {"Range": "bytes=0-0"} if status == 308 else {}
         self._answer(status, content, headers=headers)
 
     def _written(self, body: bytes) -> _Answer:

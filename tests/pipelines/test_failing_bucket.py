@@ -48,11 +48,11 @@ def downloaded(buckets: Proxy, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("is_done", [True, False])
-@pytest.mark.parametrize("status", [429, 503, 0, 404, 410])
+@pytest.mark.parametrize("status", [429, 503, 0, 308, 404, 410])
 def test_an_upload_of_many_chunks_that_fails_in_the_middle_becomes_whole(
     buckets: Proxy, monkeypatch: pytest.MonkeyPatch, status: int, is_done: bool
 ) -> None:
-    """404 and 410 are what is said of an upload under way that the bucket has forgotten."""
+    """308 says how much of the chunks was kept; 404 and 410, that the bucket has forgotten the upload."""
     monkeypatch.setattr(output_objects, "_CHUNK_BYTES", 1 << 18)
     content = os.urandom(3 * (1 << 18) + 1)
     fault = Fault("PUT", status, after=1)
