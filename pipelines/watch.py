@@ -58,10 +58,8 @@ class NewVideos:
             if key in self._taken or self._completed.has_version(video):
                 continue
             is_local = not video.location.startswith(SCHEME)
-            if is_local and (key not in self._waiting or not is_settled(video, now_ns=now_ns)):
-                waiting.add(key)
-                continue
-            if not has_room(item):
+            is_whole = not is_local or (key in self._waiting and is_settled(video, now_ns=now_ns))
+            if not is_whole or not has_room(item):
                 waiting.add(key)
                 continue
             self._taken.add(key)
