@@ -63,8 +63,9 @@ def test_a_flag_that_even_the_job_server_does_not_know(
 def test_nobody_starts_workers(
     sound: Path, cluster: FlinkCluster, annotate: Callable[..., Run], tmp_path: Path
 ) -> None:
+    """The job fails and starts again until the deadline."""
     (port,) = free_ports(1)
-    flags = (*cluster.flags, f"--environment_config=localhost:{port}")
+    flags = (*cluster.flags, f"--environment_config=localhost:{port}", "--cluster-deadline-seconds=8")
     done = annotate(sound, "--output", tmp_path / "out", *flags)
     assert_untouched(
         done, tmp_path / "out", "the workers of the cluster are not fit for this run", "Connection refused"

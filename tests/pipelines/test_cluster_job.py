@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from pipelines.cluster_job import cancel_on_flink, reason_of
+from pipelines.cluster_job import cancel_on_flink, failure_on_flink, reason_of
 
 FROM_PYTHON = """\
 Pipeline BeamApp-1_2 failed in state FAILED: java.lang.RuntimeException: Error received from SDK harness for instruction 4: Traceback (most recent call last):
@@ -30,6 +30,14 @@ FROM_JAVA = """\
 Pipeline BeamApp-1_2 failed in state FAILED: java.io.IOException: Insufficient number of network buffers: required 512.
 \tat org.apache.flink.runtime.io.network.buffer.NetworkBufferPool(NetworkBufferPool.java:1)
 """
+FROM_FLINK = """\
+java.lang.Exception: The user defined 'open()' method caused an exception: StatusRuntimeException: UNAVAILABLE
+\tat org.apache.flink.runtime.operators.BatchTask.run(BatchTask.java:517)
+Caused by: org.apache.beam.vendor.grpc.StatusRuntimeException: UNAVAILABLE: io exception
+\t... 19 more
+Caused by: java.net.ConnectException: finishConnect(..) failed: Connection refused
+\tat org.apache.beam.vendor.grpc.netty.Socket.finishConnect(Socket.java:1)
+"""
 
 
 @pytest.mark.parametrize(
@@ -37,6 +45,7 @@ Pipeline BeamApp-1_2 failed in state FAILED: java.io.IOException: Insufficient n
     [
         (FROM_PYTHON, "OSError: [Errno 28] No space left on device [while running 'Publish/Write']"),
         (FROM_JAVA, "java.io.IOException: Insufficient number of network buffers: required 512."),
+        (FROM_FLINK, "java.net.ConnectException: finishConnect(..) failed: Connection refused"),
         ("Pipeline a failed in state FAILED: unknown error", "unknown error"),
         ("something else", "something else"),
     ],
@@ -46,16 +55,20 @@ def test_the_reason_is_one_line(message: str, reason: str) -> None:
 
 
 @contextmanager
-def flink(jobs: object) -> Iterator[tuple[str, list[str]]]:
+def flink(jobs: object, failures: tuple[str, ...] = ()) -> Iterator[tuple[str, list[str]]]:
     """Answers as Flink's web page does; gives its address, and what it was asked to change."""
     changed: list[str] = []
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            assert self.path == "/jobs/overview"
+            entries = [{"stacktrace": failure} for failure in failures]
+            answers = {
+                "/jobs/overview": jobs,
+                "/jobs/2/exceptions": {"exceptionHistory": {"entries": entries}},
+            }
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(json.dumps(jobs).encode())
+            self.wfile.write(json.dumps(answers[self.path]).encode())
 
         def do_PATCH(self) -> None:
             changed.append(self.path)
@@ -84,3 +97,17 @@ def test_of_the_jobs_of_a_name_those_at_work_are_cancelled() -> None:
         cancel_on_flink(address, "ours")
         cancel_on_flink(f"http://{address}", "nobody's")
     assert changed == ["/jobs/2?mode=cancel", "/jobs/4?mode=cancel"]
+
+
+@pytest.mark.parametrize(
+    ("failures", "reason"),
+    [((), None), (("E: the last\n\tat a.b.C(C.java:1)\n", "E: the first\n"), "E: the last")],
+)
+def test_a_job_that_starts_again_says_why(failures: tuple[str, ...], reason: str | None) -> None:
+    jobs = [
+        {"jid": "1", "name": "ours", "state": "FAILED"},
+        {"jid": "2", "name": "ours", "state": "RESTARTING"},
+    ]
+    with flink({"jobs": jobs}, failures) as (address, _):
+        assert failure_on_flink(address, "ours") == reason
+        assert failure_on_flink(address, "nobody's") is None
