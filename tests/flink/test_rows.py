@@ -130,7 +130,7 @@ def test_a_launcher_that_dies_in_its_third_slice_leaves_two(
     sounds.mkdir()
     for number in range(3):
         write_sound(sounds / f"{number}.wav", seconds=2 + number)
-    write_sound(sounds / "3.wav", seconds=120)
+    write_sound(sounds / "3.wav", seconds=20)
     words = command(sounds, "--output", there, "--slice-videos", 1, *cluster.flags)
     num_jobs = len(cluster.jobs())
     with launched(words) as launcher:

@@ -72,9 +72,6 @@ class FlinkCluster:
         self._write_configuration()
         entry_point = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
         self._java("jobmanager", entry_point, "--configDir", str(self._folder))
-        self.wait_for("the JobManager", lambda: self._get("/overview"))
-        for _ in range(NUM_TASK_MANAGERS):
-            self.add_task_manager()
         self._java(
             "jobserver",
             "org.apache.beam.runners.flink.FlinkJobServerDriver",
@@ -86,6 +83,8 @@ class FlinkCluster:
             f"--artifacts-dir={self._folder / 'artifacts'}",
             class_path=str(job_server_jar()),
         )
+        for _ in range(NUM_TASK_MANAGERS):
+            self.add_task_manager()
         self.wait_for("slots", lambda: self._get("/overview")["slots-total"] == NUM_TASK_MANAGERS)
         self.wait_for("the job server", lambda: accepts("localhost", self._job))
 
@@ -235,6 +234,8 @@ class FlinkCluster:
             "heartbeat.interval": 1000,
             "heartbeat.timeout": 60_000,
             "pekko.ask.timeout": "60 s",
+            # All start at once: a TaskManager may be there before its JobManager, and asks again.
+            "cluster.registration.error-delay": 200,
         }
         lines = [f"{name}: {value}" for name, value in configuration.items()]
         (self._folder / "config.yaml").write_text("\n".join(lines) + "\n")
