@@ -63,7 +63,7 @@ def latencies(videos: Sequence[Path], prism: str | None) -> dict[str, float]:
             started = time.monotonic()
             while len(found) < len(videos):
                 if process.poll() is not None:
-                    raise RuntimeError(f"mmeg watch ended: {process.stderr.read()}")
+                    raise RuntimeError(f"it ended with status {process.returncode}: {process.stderr.read()}")
                 now = time.monotonic()
                 if len(arrived) < len(videos) and now >= started + SECONDS_BETWEEN * len(arrived):
                     name = f"{len(arrived):03d}.mp4"

@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from apache_beam.options.pipeline_options import DirectOptions
 from makers.promises import assert_promises
 from makers.published import ok, publish_slice
 
@@ -64,11 +65,13 @@ def test_two_threads_share_decoders_and_numbers_and_each_counts_what_it_did(tmp_
     run.handler.load_model()
     slice_indices = itertools.count()
     summaries = [RunSummary(), RunSummary()]
+    num_workers: dict[int, int] = {}
 
     def annotate(seconds: int) -> None:
         found = find_videos([str(tmp_path / f"{seconds} s")])
         beside = run.beside_another(num_spare_decoders=seconds // 12)
         beside.run(found, summaries[seconds // 6 - 1], slice_indices=slice_indices)
+        num_workers[seconds] = beside.options.view_as(DirectOptions).direct_num_workers
 
     for seconds in (6, 12):
         (tmp_path / f"{seconds} s").mkdir()
@@ -82,6 +85,7 @@ def test_two_threads_share_decoders_and_numbers_and_each_counts_what_it_did(tmp_
         list(threads.map(annotate, (6, 12)))
     counted = [(summary.num_videos["ok"], summary.metrics.of(DECODED_CLIPS)) for summary in summaries]
     assert counted == [(6, 6), (6, 12)]
+    assert num_workers == {6: 2, 12: 1}, "a worker holds a decoder, and one is spared"
     numbers = [stem.partition("slice-")[2][:6] for stem in own_files(run.output, "videos")]
     assert numbers == [f"{number:06d}" for number in range(6)]
     assert_promises(tmp_path / "out", num_inputs=12)
