@@ -16,6 +16,9 @@ from apache_beam.runners.runner import create_runner
 LOCAL_RUNNER: Final = "FnApiRunner"
 DATAFLOW: Final = "DataflowRunner"
 _ON_JOB_SERVERS: Final = frozenset({"PortableRunner", "FlinkRunner", "SparkRunner"})
+FLUSH_FLAG: Final = "finish_bundle_before_checkpointing"
+"""Every stream on Flink needs it. Without, what a step gives out while a checkpoint is made waits until that step gets
+something else, which the steps behind an impulse never do: such a stream may stand still from its start."""
 EMBEDDED: Final = "embed"
 """The --job_endpoint of a job server inside the launcher."""
 BATCH_SIZES: Final = {"cpu": 8, "cuda": 32}

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Final
 
 import apache_beam as beam
-import grpc
 from apache_beam.io.gcp.pubsub import parse_subscription
 from apache_beam.options.pipeline_options import StandardOptions
 
@@ -113,18 +112,16 @@ def build_stream(pipeline: beam.Pipeline, inputs: Sequence[str], run: LocalRun) 
 
 
 def _wait(pipeline: beam.Pipeline, run: LocalRun) -> int:
-    result = pipeline.run()
     if is_dataflow(run.options):
+        pipeline.run()
         leave_lock_to_job(run)
         say(f"started {job_of(run.options)}; it goes on without this command")
         return ALL_OK
     say("streaming; Ctrl-C ends it")
     try:
-        result.wait_until_finish()
+        run.job.run(pipeline)
     except KeyboardInterrupt:
         say("interrupted: what was published stands, what is at work is given up")
-        # The signal goes to a job server that was started here too: then there is nobody to tell.
-        with contextlib.suppress(ValueError, grpc.RpcError):
-            result.cancel()
+        run.job.cancel()
         return INTERRUPTED
     return ALL_OK

@@ -97,7 +97,7 @@ def test_workers_and_task_managers_may_be_killed(
     sounds.mkdir()
     for number in range(8):
         write_sound(sounds / f"{number}.wav", seconds=60 + number)
-    first = "taskmanager-0"
+    first = cluster.task_managers[0]
 
     def is_decoding() -> bool:
         jobs = [job for job in cluster.jobs() if job["state"] == "RUNNING"]

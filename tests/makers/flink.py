@@ -61,11 +61,22 @@ class FlinkCluster:
         return (
             "--runner=PortableRunner",
             f"--job_endpoint=localhost:{self._job}",
-            f"--flink_master=localhost:{self._rest}",
+            f"--flink_master={self.master}",
             "--environment_type=EXTERNAL",
             f"--environment_config={_WORKERS_HOST}:{self._pool}",
             "--cluster-deadline-seconds=300",
         )
+
+    @property
+    def master(self) -> str:
+        """The address of Flink's web page."""
+        return f"localhost:{self._rest}"
+
+    @property
+    def task_managers(self) -> list[str]:
+        """The names of those that live, the oldest first."""
+        names = (f"taskmanager-{number}" for number in range(self._num_task_managers))
+        return [name for name in names if self._processes[name].poll() is None]
 
     def start(self) -> None:
         """Start everything, and return when it is ready for jobs."""

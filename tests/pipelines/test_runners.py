@@ -10,7 +10,9 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
+from pipelines.annotate_command import parse
 from pipelines.runners import (
+    FLUSH_FLAG,
     add_job_server_flags,
     default_batch_size,
     is_cluster,
@@ -144,3 +146,9 @@ def test_flags_of_a_job_server_are_understood() -> None:
         "operator_chaining": "false",
         "parallelism": 3,
     }
+
+
+@pytest.mark.parametrize(("more", "is_there"), [(["--streaming"], True), ([], False)])
+def test_a_stream_on_flink_keeps_nothing_back_at_a_checkpoint(more: list[str], is_there: bool) -> None:
+    _, options = parse(["videos", "--output=tables", "--runner=FlinkRunner", *more])
+    assert (f"--{FLUSH_FLAG}" in options._flags) == is_there
