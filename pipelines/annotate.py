@@ -1,6 +1,7 @@
 """The main pipeline: video references in, three Parquet tables out."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import apache_beam as beam
 from apache_beam.ml.inference.base import RunInference
@@ -18,6 +19,14 @@ from pipelines.publish import PublishShards
 from pipelines.slice_list import SliceList
 from pipelines.spread import Spread, spread_key
 from pipelines.tables import VideoPart
+
+LONG_MS: Final = 300_000
+"""A longer video is long where that matters: more than five spans, each some seconds of decoding."""
+
+
+def is_of_long(span: Span) -> bool:
+    """Whether a span is one of a long video."""
+    return span.info.duration_ms > LONG_MS
 
 
 class AnnotateSpans(beam.PTransform):
@@ -44,8 +53,20 @@ class AnnotateSpans(beam.PTransform):
 class AnnotateVideos(beam.PTransform):
     """VideoRefs -> VideoParts, whose sum for each video is its outcome."""
 
-    def __init__(self, *, pool: DecoderPool, handler: ClipModelHandler, window_ms: int) -> None:
+    def __init__(
+        self, *, pool: DecoderPool, handler: ClipModelHandler, window_ms: int, long_apart: bool = False
+    ) -> None:
+        """Nothing runs yet.
+
+        Args:
+            pool: decodes.
+            handler: annotates.
+            window_ms: of a clip.
+            long_apart: whether the spans of long videos get a stage of their own, so that those of others, which come
+                later, need not wait for them: runners take the elements of a stage in turn.
+        """
         super().__init__()
+        self._long_apart = long_apart
         self._pool = pool
         self._handler = handler
         self._window_ms = window_ms
@@ -54,15 +75,24 @@ class AnnotateVideos(beam.PTransform):
         planned = videos | "Plan" >> beam.ParDo(
             PlanSpans(self._pool, window_ms=self._window_ms)
         ).with_outputs(PARTS, main="spans")
-        hints = resource_hints(videos.pipeline.options.view_as(AnnotateOptions))
-        annotated = (
-            planned["spans"]
+        spans = {"": planned["spans"]}
+        if self._long_apart:
+            of_short, of_long = planned["spans"] | "Part" >> beam.Partition(
+                lambda span, _: is_of_long(span), 2
+            )
+            spans = {"": of_short, " of long videos": of_long}
+        annotated = [self._annotated(some, which) for which, some in spans.items()]
+        return (planned[PARTS], *annotated) | "All parts" >> beam.Flatten()
+
+    def _annotated(self, spans: beam.PCollection[Span], which: str) -> beam.PCollection[VideoPart]:
+        hints = resource_hints(spans.pipeline.options.view_as(AnnotateOptions))
+        return (
+            spans
             # Spans are cheap to move, pixels are not: decoded only behind this.
-            | "Spread" >> Spread(lambda span: spread_key(span.video, span.first_clip_index))
-            | "Annotate spans"
+            | f"Spread{which}" >> Spread(lambda span: spread_key(span.video, span.first_clip_index))
+            | f"Annotate spans{which}"
             >> AnnotateSpans(pool=self._pool, handler=self._handler).with_resource_hints(**hints)
         )
-        return (planned[PARTS], annotated) | "All parts" >> beam.Flatten()
 
 
 def build_pipeline(

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -118,7 +119,8 @@ class ClipModelHandler(ModelHandler[DecodedClip, Inferred, "Model"]):
         """
         if self._constants is not None:
             _refuse_others(self._constants, self.bundle)
-        return _loaded(self.bundle, resolve_device(self._device))
+        with _loading:
+            return _loaded(self.bundle, resolve_device(self._device))
 
     def with_batch_size(self, batch_size: int) -> "ClipModelHandler":
         """The same with other batches."""
@@ -232,6 +234,9 @@ def _refuse_others(constants: RunConstants, bundle: str | None) -> None:
             f"the model at {bundle or 'its place in mmeg'} is another one on this worker ({model_sha256[:12]}…) than "
             f"where the run was started ({constants.model_sha256[:12]}…)"
         )
+
+
+_loading = threading.Lock()
 
 
 # Beam keeps a model for as long as a pipeline; this keeps it over the pipelines of a long list of videos.

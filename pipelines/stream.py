@@ -164,7 +164,10 @@ class AnnotateStream(beam.PTransform):
         parts = (
             (new["videos"], members)
             | "All videos" >> beam.Flatten()
-            | "Annotate" >> AnnotateVideos(pool=self._pool, handler=self._handler, window_ms=self._window_ms)
+            | "Annotate"
+            >> AnnotateVideos(
+                pool=self._pool, handler=self._handler, window_ms=self._window_ms, long_apart=True
+            )
         )
         publish = PublishPanes(output=self._output, num_shards=self._num_shards, constants=self._constants)
         return (new[PARTS], indexed[PARTS], parts) | "Every outcome" >> beam.Flatten() | "Publish" >> publish

@@ -26,6 +26,7 @@ from mmeg_model.media.probe import VideoInfo
 from mmeg_model.media.shard_reader import ShardReader
 from mmeg_model.media.shards import Indexed, ShardReading
 from mmeg_model.media.source import VideoRef
+from mmeg_model.media.turns import Turns
 from mmeg_model.media.windows import Window
 
 __all__ = ["DecoderLimits", "Decoders", "VideoLimits"]
@@ -38,7 +39,7 @@ _CLIPS_AHEAD: Final = 2
 class Decoders:
     """At most num_decoders child processes, shared by all threads of this process.
 
-    A thread borrows one for as long as its probe or its iterator of clips lasts, and waits if none is free: a
+    A thread borrows one for as long as its probe or its iterator of clips lasts, and waits its turn if none is free: a
     thread that holds as many as there are and asks for one more waits for ever. A request whose child died,
     or ran out of time or memory, is tried once more in a fresh child.
     """
@@ -70,7 +71,7 @@ class Decoders:
         self.num_retries = 0
         """Requests that were tried a second time."""
         self._lock = threading.Lock()
-        self._free = threading.Semaphore(num_decoders)
+        self._free = Turns(num_decoders)
         self._children: set[DecoderClient] = set()
         self._idle: list[DecoderClient] = []
         self._is_closed = False
@@ -245,7 +246,7 @@ class Decoders:
             child.forget()
         self._children, self._idle = set(), []
         self._lock = threading.Lock()
-        self._free = threading.Semaphore(self._num_decoders)
+        self._free = Turns(self._num_decoders)
         self._shards = self._new_shard_reader()
 
 

@@ -254,14 +254,31 @@ STREAM_STEPS = [
     "Annotate/Annotate spans/Infer/BatchElements/ParDo(_WindowAwareBatchingDoFn)",
     "Annotate/Annotate spans/Infer/BeamML_RunInference",
     "Annotate/Annotate spans/Outcomes",
+    *(
+        f"Annotate/Annotate spans of long videos/{step}"
+        for step in (
+            "Decode/ParDo(DecodeClips)",
+            "Gather",
+            "Infer/BatchElements/ParDo(_WindowAwareBatchingDoFn)",
+            "Infer/BeamML_RunInference",
+            "Outcomes",
+        )
+    ),
+    "Annotate/Part/ParDo(ApplyPartitionFnFn)/ParDo(ApplyPartitionFnFn)",
     "Annotate/Plan/ParDo(PlanSpans)",
-    "Annotate/Spread/Back",
-    "Annotate/Spread/Drop key",
-    "Annotate/Spread/Key",
-    "Annotate/Spread/Leave windows",
-    "Annotate/Spread/Reshuffle/FlatMap(restore_metadata_default_window)",
-    "Annotate/Spread/Reshuffle/GroupByKey",
-    "Annotate/Spread/Reshuffle/Map(reify_metadata_default_window)",
+    *(
+        f"Annotate/Spread{which}/{step}"
+        for which in (" of long videos", "")
+        for step in (
+            "Back",
+            "Drop key",
+            "Key",
+            "Leave windows",
+            "Reshuffle/FlatMap(restore_metadata_default_window)",
+            "Reshuffle/GroupByKey",
+            "Reshuffle/Map(reify_metadata_default_window)",
+        )
+    ),
     "Every outcome",
     "Index/ParDo(IndexShards)",
     "Key",
@@ -308,7 +325,9 @@ STREAM_STEPS = [
 )
 def test_the_names_of_a_streams_steps_are_stable(source: list[str], steps_of_source: list[str]) -> None:
     job = stream_translated(*source)
-    assert steps_of(job.proto_pipeline) == [*steps_of_source, *(f"Stream/{step}" for step in STREAM_STEPS)]
+    assert steps_of(job.proto_pipeline) == sorted(
+        [*steps_of_source, *(f"Stream/{step}" for step in STREAM_STEPS)]
+    )
     for transform in job.proto_pipeline.components.transforms.values():
         if transform.environment_id:
             environment = job.proto_pipeline.components.environments[transform.environment_id]
