@@ -1,15 +1,17 @@
 import apache_beam as beam
+import pytest
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.portability.fn_api_runner.translations import Stage
 
 from mmeg_model.media.decoders import DecoderLimits
+from mmeg_model.media.probe import VideoInfo
 from mmeg_model.media.source import VideoRef
 from mmeg_model.media.windows import WINDOW_MS
-from pipelines.annotate import build_pipeline
+from pipelines.annotate import LONG_MS, AnnotateVideos, build_pipeline, is_of_long
 from pipelines.completed import NOTHING_COMPLETED
-from pipelines.decode_clips import DecoderPool
+from pipelines.decode_clips import DecoderPool, Span
 from pipelines.index_shards import Shard, shard_reading
 from pipelines.inference import ClipModelHandler
 from pipelines.outcomes import RunConstants
@@ -68,3 +70,40 @@ def test_the_model_is_not_pickled_with_the_pipeline() -> None:
 
     handler = ClipModelHandler(bundle=None, device="cpu", tasks=("emotion",), batch_size=8)
     assert len(pickle.dumps(handler)) < 2_000
+
+
+def test_spans_of_long_videos_have_a_stage_of_their_own_in_a_stream() -> None:
+    """What comes behind an hour-long video does not stand in line with its spans."""
+    pipeline = beam.Pipeline(runner="FnApiRunner")
+    _ = (
+        pipeline
+        | beam.Create([VideoRef("/v.mp4", "1")])
+        | AnnotateVideos(
+            pool=DecoderPool(1, DecoderLimits(deadline_seconds=10, memory_bytes=1 << 30)),
+            handler=ClipModelHandler(bundle=None, device="cpu", tasks=("emotion",), batch_size=8),
+            window_ms=WINDOW_MS,
+            long_apart=True,
+        )
+    )
+    _, stages = FnApiRunner().create_stages(pipeline.to_runner_api())
+    of_short = stage_of(stages, "Annotate spans/Decode")
+    of_long = stage_of(stages, "Annotate spans of long videos/Decode")
+    assert of_short is not of_long
+    for stage, which in ((of_short, ""), (of_long, " of long videos")):
+        names = [t.unique_name for t in stage.transforms]
+        assert any(f"Annotate spans{which}/Infer/BeamML_RunInference" in name for name in names), names
+
+
+@pytest.mark.parametrize(("duration_ms", "is_long"), [(LONG_MS, False), (LONG_MS + 1, True)])
+def test_a_video_is_long_from_five_minutes_on(duration_ms: int, is_long: bool) -> None:
+    info = VideoInfo(
+        duration_ms=duration_ms,
+        stated_duration_ms=None,
+        container="matroska,webm",
+        video_codec="h264",
+        width=640,
+        height=360,
+        rotation_degrees=0,
+        audio_codec=None,
+    )
+    assert is_of_long(Span(VideoRef("/v.mp4", "1"), info, 0, ((0, 6000),))) == is_long

@@ -1,4 +1,7 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -176,3 +179,25 @@ def test_other_batches_are_all_that_changes() -> None:
     assert larger.batch_elements_kwargs() == {"min_batch_size": 32, "max_batch_size": 32}
     unlike = {name for name, value in vars(larger).items() if vars(handler)[name] != value}
     assert unlike == {"_batch_size", "_fitting_batch_size"}
+
+
+def test_stages_that_begin_at_once_load_one_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As the two stages of a stream do, in threads of one worker."""
+    twice, loads = threading.Event(), []
+
+    def load(bundle: str, device: str) -> TellingModel:
+        loads.append(bundle)
+        if len(loads) == 2:
+            twice.set()
+        twice.wait(0.5)  # only a second load could end this sooner
+        return TellingModel()
+
+    monkeypatch.setattr("pipelines.inference.mmeg_model.load", load)
+    handlers = [
+        ClipModelHandler(bundle=str(tmp_path), device="cpu", tasks=("emotion",), batch_size=8)
+        for _ in range(2)
+    ]
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(ClipModelHandler.load_model, handlers)
+    assert first is second
+    assert len(loads) == 1
