@@ -174,10 +174,7 @@ def _run(run: LocalRun, found: Spooled[Found], started: float) -> int:
         interruptible("published slices stand, the one at work is given up", on_leaving=run.job.cancel),
     ):
         completed = _read_completed(run)
-        if newest_run(run.output) >= run.constants.run_id:  # the newest run holds
-            raise RefusedError(
-                f"another run has written into {run.output.uri} while this one looked for its videos; start it again"
-            )
+        _check_not_overtaken(run)
         try:
             tidy(run.output, completed)
             limit = run.options.limit
@@ -195,6 +192,17 @@ def _run(run: LocalRun, found: Spooled[Found], started: float) -> int:
         say("What was published stands; run the same command again to go on from there.")
         return ENDED_EARLY
     return ALL_OK if summary.all_ok else SOME_FAILED
+
+
+def _check_not_overtaken(run: LocalRun) -> None:
+    try:
+        newest = newest_run(run.output)
+    except OSError as error:
+        raise CannotStartError(str(error)) from error
+    if newest >= run.constants.run_id:  # the newest run holds
+        raise RefusedError(
+            f"another run has written into {run.output.uri} while this one looked for its videos; start it again"
+        )
 
 
 def _annotate_slices(run: LocalRun, todo: Spooled[Found], completed: Completed, summary: RunSummary) -> None:

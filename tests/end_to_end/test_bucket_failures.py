@@ -99,8 +99,15 @@ def test_what_was_done_although_the_answer_was_lost_is_done_once(
 
 @pytest.mark.parametrize(
     ("part", "after", "status"),
-    [(LISTING, 0, 403), (LISTING, 1, 0), (READING, 0, 404), (LOCKING, 0, 503), (LOCKING, 1, 403)],
-    ids=["looking", "listing", "reading", "locking", "replacing"],
+    [
+        (LISTING, 0, 403),
+        (LISTING, 1, 0),
+        (LISTING, 2, 403),
+        (READING, 0, 404),
+        (LOCKING, 0, 503),
+        (LOCKING, 1, 403),
+    ],
+    ids=["looking", "listing", "listing once more", "reading", "locking", "replacing"],
 )
 def test_before_anything_is_published_it_ends_with_status_2_and_nothing_is_touched(
     buckets: Proxy,
