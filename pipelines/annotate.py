@@ -78,7 +78,7 @@ class AnnotateVideos(beam.PTransform):
         spans = {"": planned["spans"]}
         if self._long_apart:
             of_short, of_long = planned["spans"] | "Part" >> beam.Partition(
-                lambda span, _: is_of_long(span), 2
+                lambda span, _: int(is_of_long(span)), 2
             )
             spans = {"": of_short, " of long videos": of_long}
         annotated = [self._annotated(some, which) for which, some in spans.items()]

@@ -63,8 +63,8 @@ def test_delivered_twice_late_and_broken_each_video_stands_once(
 ) -> None:
     names = [f"{number:02d}.mp4" for number in range(10)]
     for number, name in enumerate(names):
-        # Three minutes are four spans, which come to the publisher one by one.
-        make_video(buckets.folder, Recipe(name, seconds=185 if number == 3 else 1, width=64, height=48))
+        # A long one is of more than five spans, which come to the publisher one by one.
+        make_video(buckets.folder, Recipe(name, seconds=305 if number == 3 else 1, width=64, height=48))
     (buckets.folder / "broken.mp4").write_bytes(b"no video")
     start = Timestamp.of(1_800_000_000)  # 2027-01-15T08:00:00Z
     on_time, late = names[:6], [*names[6:], "broken.mp4"]
@@ -82,9 +82,9 @@ def test_delivered_twice_late_and_broken_each_video_stands_once(
     assert_promises(tmp_path, num_inputs=len(names) + 1)
     videos = by_name(read(tmp_path, "videos"))
     assert {name: (row["status"], row["clips"]) for name, row in videos.items()} == {
-        **dict.fromkeys(names, ("ok", 1)), "03.mp4": ("ok", 31), "broken.mp4": ("failed", 0),
+        **dict.fromkeys(names, ("ok", 1)), "03.mp4": ("ok", 51), "broken.mp4": ("failed", 0),
     }  # fmt: skip
-    assert len(read(tmp_path, "annotations")) == len(names) - 1 + 31
+    assert len(read(tmp_path, "annotations")) == len(names) - 1 + 51
     assert [row["message"][:50] for row in read(tmp_path, "errors") if row["video_uri"] is None] == [
         "a message that is no notification of Cloud Storage"
     ]
