@@ -19,7 +19,7 @@ from pipelines.done_videos import KEY_TYPE, NONE_AGAIN, STATUSES, DoneVideos, Re
 from pipelines.outcomes import KEEPS_VERSIONS, RunConstants
 from pipelines.output_folder import OutputFolder
 from pipelines.table_files import own_files, table_file
-from pipelines.tables import SCHEMA_VERSION
+from pipelines.tables import SCHEMA_VERSION, TABLES
 
 MERGED: Final = b"merged"
 """In the metadata of a `videos` file, the stems of those whose rows it took over: they count no more."""
@@ -60,6 +60,22 @@ class Completed:
         videos = self.videos
         return DoneVideos(videos.names[rows], videos.versions[rows], videos.statuses[rows], videos.retake)
 
+    def missing_files(self, output: OutputFolder) -> list[str]:
+        """The files of annotations and errors that are not there, though their `videos` is; by their names alone.
+
+        Whoever takes rows out removes `videos` first, so that it is right beside a run that is at work, too.
+
+        Raises:
+            OSError: if they cannot be listed.
+        """
+        missing: list[tuple[str, str]] = []
+        for table in TABLES:
+            if table != "videos":
+                there = own_files(output, table)
+                missing += [(stem, table_file(table, stem)) for stem in self._stems if stem not in there]
+        still_there = own_files(output, "videos") if missing else {}
+        return [name for stem, name in missing if stem in still_there]
+
     def superseded_by(self, name_keys: Iterable[bytes]) -> Superseded:
         """The rows here of videos that were annotated again since."""
         superseded: Superseded = {}
@@ -99,18 +115,28 @@ def read_completed(
         output: the folder of the tables.
         constants: of the run that is to go on there; None to only look.
         retake: what of it is to be annotated once more.
-        before: the id of a run whose own files are passed over; None for none.
+        before: the id of a run at work, whose own files are passed over; None for none. What is missing is not
+            looked for then, since that run did so when it started.
         keep_versions: whether older versions of a video count beside one of a run that left them; else they are
             superseded whatever run annotated the newer one.
 
     Raises:
         RefusedError: if they were annotated by another model or with other settings, with the difference; or if
-            what is there cannot be read.
+            what is there cannot be read, or not all of it is there.
     """
     try:
-        return _Reading(output, constants, keep_versions=keep_versions).completed(retake, before)
+        completed = _Reading(output, constants, keep_versions=keep_versions).completed(retake, before)
+        missing = completed.missing_files(output) if before is None else []
     except OSError as error:
         raise RefusedError(f"{output.uri} cannot be read: {error}") from error
+    if missing:
+        raise RefusedError(
+            f"{output.uri}/{missing[0]} is missing, though `videos` says that its rows are there"
+            f"{f' ({len(missing) - 1} more files are missing so)' if missing[1:] else ''}; nothing was touched. "
+            "Put it back, or remove the files of the same name in the other two tables, and their videos are "
+            "annotated again by the next run over them"
+        )
+    return completed
 
 
 class _Reading:

@@ -8,6 +8,7 @@ from makers.tables import by_name, read
 from makers.video import Recipe, make_video
 
 from pipelines import annotate_command, slice_list
+from pipelines.cli import main
 from pipelines.find_videos import find_videos
 
 
@@ -58,6 +59,26 @@ def test_replace_changed_takes_new_versions_and_the_old_rows_leave(
     capsys.readouterr()
     assert annotate(videos, "--replace-changed", output=out, num_inputs=3) == 0
     assert "videos    0: 0 ok" in capsys.readouterr().out, "nothing has changed since"
+
+
+@pytest.mark.parametrize("table", ["annotations", "errors"])
+def test_a_file_that_somebody_removed_is_named_and_the_way_out_annotates_its_videos_again(
+    videos: Path, tmp_path: Path, annotate, capsys, table: str
+) -> None:
+    out = tmp_path / "out"
+    slices = ("--slice-videos", "1", "--num-decoders", "1")
+    assert annotate(videos, *slices, output=out, num_inputs=3) == 1
+    missing = sorted((out / table).rglob("*.parquet"))[-1]
+    missing.unlink()
+    before = {path: path.read_bytes() for path in out.rglob("*.parquet")}
+    for more in ([], ["--retry-failed"], ["--replace-changed"], ["--dry-run"]):
+        assert main(["annotate", str(videos), "--output", str(out), *more]) == 2
+        assert f"mmeg annotate: {missing} is missing, " in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.rglob("*.parquet")} == before
+    for path in out.rglob(missing.name):
+        path.unlink()
+    assert annotate(videos, output=out, num_inputs=3) == 1
+    assert "videos    1: " in capsys.readouterr().out
 
 
 def test_dry_run_says_what_would_be_taken_again(videos: Path, tmp_path: Path, annotate, capsys) -> None:

@@ -117,6 +117,21 @@ def test_what_cannot_start_says_why(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("table", ["annotations", "errors"])
+def test_a_file_that_is_missing_is_named_and_nothing_is_touched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], table: str
+) -> None:
+    published(tmp_path, num_slices=3)
+    (missing, *_) = (tmp_path / table).rglob("*.parquet")
+    missing.unlink()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")}
+    assert main(["compact", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"mmeg compact: {missing} is missing, ")
+    assert "nothing was touched" in error
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")} == before
+
+
 def test_older_versions_that_a_stream_left_are_dropped(tmp_path: Path) -> None:
     first, second, other = VideoRef("/a.mp4", "9-1"), VideoRef("/a.mp4", "9-2"), VideoRef("/b.mp4", "1")
     publish_slice(tmp_path, [ok(first), ok(other)], run_id="run-1", keeps_versions=True)

@@ -12,6 +12,7 @@ from mmeg_model.media.source import VideoRef
 from pipelines.completed import RefusedError, newest_run, read_completed
 from pipelines.done_videos import Retake
 from pipelines.output_folder import LocalFolder
+from pipelines.tables import TABLES
 
 CONSTANTS = constants("run-2")
 
@@ -81,6 +82,35 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, content: bytes) -> No
         RefusedError, match=rf"{path.name} is damaged .* remove it and the files of the same name"
     ):
         read_completed(LocalFolder(tmp_path), CONSTANTS)
+
+
+@pytest.mark.parametrize("table", ["annotations", "errors"])
+def test_a_file_that_is_missing_beside_its_videos_is_refused_by_name(tmp_path: Path, table: str) -> None:
+    publish_slice(tmp_path, [ok(VideoRef("/a.mp4", "1"))])
+    stem = publish_slice(tmp_path, [ok(VideoRef("/b.mp4", "1"))], slice_index=1)
+    missing = tmp_path / table / f"{stem}.parquet"
+    missing.rename(missing.with_name(f".{missing.name}.tmp"))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RefusedError, match=rf"{missing} is missing, .*rows are there; nothing was touched"):
+        read_completed(LocalFolder(tmp_path), CONSTANTS)
+    assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "errors" / f"{stem}.parquet").unlink(missing_ok=True)
+    (tmp_path / "annotations" / f"{stem}.parquet").unlink(missing_ok=True)
+    with pytest.raises(RefusedError, match=r"annotations/.* is missing, .* \(1 more files are missing so\)"):
+        read_completed(LocalFolder(tmp_path), CONSTANTS)
+    (tmp_path / "videos" / f"{stem}.parquet").unlink()
+    completed = read_completed(LocalFolder(tmp_path), CONSTANTS).videos
+    assert completed.status(VideoRef("/a.mp4", "1")) == "ok"
+    assert completed.status(VideoRef("/b.mp4", "1")) is None
+
+
+def test_files_that_another_run_has_removed_meanwhile_are_not_missing(tmp_path: Path) -> None:
+    """A dry run looks without the lock."""
+    stem = published(tmp_path, VideoRef("/a.mp4", "1"))
+    completed = read_completed(LocalFolder(tmp_path))
+    for table in TABLES:
+        (tmp_path / table / f"{stem}.parquet").unlink()
+    assert completed.missing_files(LocalFolder(tmp_path)) == []
 
 
 def test_the_newest_run_holds_and_tells_which_rows_are_superseded(tmp_path: Path) -> None:
@@ -189,6 +219,12 @@ def test_the_files_of_the_run_itself_may_be_passed_over(tmp_path: Path) -> None:
     publish_slice(tmp_path, [ok(video)], run_id="run-1")
     assert read_completed(LocalFolder(tmp_path), before="run-2").has_version(video)
     assert not read_completed(LocalFolder(tmp_path), before="run-1").has_version(video)
+
+
+def test_a_worker_that_begins_anew_leaves_what_is_missing_to_the_next_start(tmp_path: Path) -> None:
+    stem = published(tmp_path, VideoRef("/a.mp4", "1"))
+    (tmp_path / "errors" / f"{stem}.parquet").unlink()
+    assert len(read_completed(LocalFolder(tmp_path), before="run-2").videos) == 1
 
 
 def test_a_file_that_is_renamed_while_others_look_is_passed_over(
