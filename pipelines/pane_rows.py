@@ -29,18 +29,18 @@ def nameless(message: str | None) -> Name:
 
 
 def names_in(output: OutputFolder, stem: str) -> frozenset[Name]:
-    """The videos, and the failures of no video, that the files of a stem hold; none if they are not there.
+    """The videos, and the failures of no video, that the files of a stem hold; none if its `videos` is not there.
 
     Raises:
-        OSError: if they cannot be read.
+        OSError: if they cannot be read, or `errors` alone is not there.
     """
     try:
         with output.open(table_file("videos", stem)) as file:
             videos = _names(pq.read_table(file, columns=_COLUMNS))
-        with output.open(table_file("errors", stem)) as file:
-            errors = _names(pq.read_table(file, columns=[*_COLUMNS, "message"]))
     except FileNotFoundError:
         return frozenset()
+    with output.open(table_file("errors", stem)) as file:
+        errors = _names(pq.read_table(file, columns=[*_COLUMNS, "message"]))
     return frozenset(videos) | {name for name in errors if name[0] is None}
 
 

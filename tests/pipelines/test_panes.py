@@ -106,6 +106,18 @@ def test_what_was_published_behind_the_last_checkpoint_is_carried_over_by_panes_
     assert len(errors) == 3
 
 
+@pytest.mark.parametrize("table", ["annotations", "errors"])
+def test_a_file_that_is_missing_beside_its_videos_is_named_and_what_stands_there_stays(
+    tmp_path: Path, table: str
+) -> None:
+    written(tmp_path, map(ok, VIDEOS[:2]))
+    (missing,) = (tmp_path / table).rglob("*.parquet")
+    missing.unlink()
+    with pytest.raises(OSError, match=str(missing)):
+        written(tmp_path, [ok(VIDEOS[2])])
+    assert names(tmp_path) == ["/a.mp4", "/b.mp4"]
+
+
 def test_a_version_that_is_there_no_more_does_not_keep_the_next_one_out(tmp_path: Path) -> None:
     """It was replaced while a worker was lost, so that polls behind the last checkpoint find the next one alone."""
     written(tmp_path, [ok(VideoRef("/a.mp4", "1"))])
