@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from mmeg_model.locked import InUseError
 from mmeg_model.media.shards import is_compressed
 from mmeg_model.media.source import VideoRef
-from pipelines.completed import Completed, RefusedError, newest_run, read_completed
+from pipelines.completed import Completed, RefusedError, read_completed
 from pipelines.ending import (
     ALL_OK,
     COULD_NOT_START,
@@ -32,7 +32,7 @@ from pipelines.options import AnnotateOptions
 from pipelines.progress import RunProgress, shown
 from pipelines.runners import EMBEDDED, FLUSH_FLAG, add_job_server_flags, job_server_options
 from pipelines.spooled import Spooled
-from pipelines.starting import CannotStartError, locked_output, made_ready, tidy
+from pipelines.starting import CannotStartError, check_not_overtaken, locked_output, made_ready, tidy
 from pipelines.summary import RunSummary
 
 _EXAMPLES: Final = """\
@@ -174,13 +174,13 @@ def _run(run: LocalRun, found: Spooled[Found], started: float) -> int:
         interruptible("published slices stand, the one at work is given up", on_leaving=run.job.cancel),
     ):
         completed = _read_completed(run)
-        _check_not_overtaken(run)
+        check_not_overtaken(run)
         try:
-            tidy(run.output, completed)
-            limit = run.options.limit
-            members_of = run.members_of if limit else None  # to count them; else that is left to the pipeline
-            with Spooled(still_to_do(found, completed, summary, limit=limit, members_of=members_of)) as todo:
+            with _spooled_to_do(run, found, completed, summary) as todo:
+                tidy(run.output, completed)
                 _annotate_slices(run, todo, completed, summary)
+        except CannotStartError:
+            raise
         except Exception as error:  # whatever it is, the slices that were published stand
             ended_early = error
     _write_metrics(run, summary)
@@ -194,15 +194,15 @@ def _run(run: LocalRun, found: Spooled[Found], started: float) -> int:
     return ALL_OK if summary.all_ok else SOME_FAILED
 
 
-def _check_not_overtaken(run: LocalRun) -> None:
+def _spooled_to_do(
+    run: LocalRun, found: Spooled[Found], completed: Completed, summary: RunSummary
+) -> Spooled[Found]:
+    limit = run.options.limit
+    members_of = run.members_of if limit else None  # to count them; else that is left to the pipeline
     try:
-        newest = newest_run(run.output)
+        return Spooled(still_to_do(found, completed, summary, limit=limit, members_of=members_of))
     except OSError as error:
         raise CannotStartError(str(error)) from error
-    if newest >= run.constants.run_id:  # the newest run holds
-        raise RefusedError(
-            f"another run has written into {run.output.uri} while this one looked for its videos; start it again"
-        )
 
 
 def _annotate_slices(run: LocalRun, todo: Spooled[Found], completed: Completed, summary: RunSummary) -> None:

@@ -1,5 +1,7 @@
 """A long sequence on disk: an archive of millions of videos is found once, and never held in memory."""
 
+import contextlib
+import errno
 import pickle
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -15,7 +17,7 @@ class Spooled(Generic[T]):
         """Take all of it.
 
         Raises:
-            OSError: if the disk for temporary files is full.
+            OSError: if there is no room for temporary files, with a way out.
         """
         self._file = tempfile.TemporaryFile(prefix="mmeg-")  # noqa: SIM115 - close() does
         self._num_items = 0
@@ -24,8 +26,14 @@ class Spooled(Generic[T]):
                 pickle.dump(item, self._file)
                 self._num_items += 1
             self._file.flush()
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            with contextlib.suppress(OSError):  # what finds no room finds none now either
+                self.close()
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise OSError(
+                    f"{tempfile.gettempdir()}, where temporary files lie, is full ({error.strerror}); "
+                    "name another folder in TMPDIR"
+                ) from error
             raise
 
     def __len__(self) -> int:

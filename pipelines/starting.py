@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from pipelines.completed import Completed
+from pipelines.completed import Completed, RefusedError, newest_run
 from pipelines.dataflow import job_of
 from pipelines.ending import say
 from pipelines.local_run import LocalRun
@@ -65,6 +65,23 @@ def locked_output(run: LocalRun) -> Iterator[None]:
                 f"--output {run.output.uri} cannot be written to: {error.strerror or error}"
             ) from error
         yield
+
+
+def check_not_overtaken(run: LocalRun) -> None:
+    """See that no run that began later has published, since of a name the newest run holds; behind the lock.
+
+    Raises:
+        RefusedError: if one has.
+        CannotStartError: if the output cannot be listed.
+    """
+    try:
+        newest = newest_run(run.output)
+    except OSError as error:
+        raise CannotStartError(str(error)) from error
+    if newest >= run.constants.run_id:
+        raise RefusedError(
+            f"another run has written into {run.output.uri} while this one looked for its videos; start it again"
+        )
 
 
 def leave_lock_to_job(run: LocalRun) -> None:

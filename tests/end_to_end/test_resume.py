@@ -1,6 +1,8 @@
 """What is taken again, and what is left as it is."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,35 @@ def test_a_run_that_was_overtaken_while_it_looked_for_its_videos_says_so(
     assert annotate(videos, output=out, num_inputs=1) == 2
     assert "another run has written into" in capsys.readouterr().err
     assert annotate(videos, output=out, num_inputs=3) == 1
+
+
+def test_a_full_folder_for_temporary_files_is_named_and_nothing_is_touched(
+    videos: Path, tmp_path: Path, annotate
+) -> None:
+    """One page has room for what is found, and for nothing beside it."""
+    out, temporary = tmp_path / "out", tmp_path / "temporary"
+    temporary.mkdir()
+    assert annotate(videos / "a.mp4", output=out, num_inputs=1) == 0
+    for path in (out / "videos").rglob("*.parquet"):  # as a run that died leaves it, for the start to remove
+        path.unlink()
+    before = sorted(out.rglob("*.parquet"))
+    command = f"{sys.executable} -m pipelines.cli annotate {videos} --output {out} --num-decoders 1"
+    script = f"mount -t tmpfs -o size=4k tmpfs {temporary} || exit 77; TMPDIR={temporary} exec {command}"
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip(f"this machine lets nobody mount a small disk: {done.stderr.strip()}")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.endswith(
+        f"mmeg annotate: {temporary}, where temporary files lie, is full (No space left on device); "
+        "name another folder in TMPDIR\n"
+    )
+    assert sorted(out.rglob("*.parquet")) == before
 
 
 def test_a_run_that_lists_its_slices_in_files_leaves_none(

@@ -1,3 +1,4 @@
+import tempfile
 import tracemalloc
 from collections.abc import Iterator
 
@@ -44,3 +45,14 @@ def test_what_cannot_be_found_to_its_end_leaves_no_file() -> None:
 
     with pytest.raises(ValueError, match="the manifest ends here"):
         Spooled(broken())
+
+
+@pytest.mark.parametrize("num_items", [1, 10_000])
+def test_a_full_folder_for_temporary_files_is_named(monkeypatch: pytest.MonkeyPatch, num_items: int) -> None:
+    """Also where it is found out at the end, since little was written."""
+    monkeypatch.setattr(tempfile, "tempdir", "/some/where")
+    with open("/dev/full", "wb") as full:
+        monkeypatch.setattr(tempfile, "TemporaryFile", lambda prefix: full)
+        with pytest.raises(OSError, match=r"^/some/where, where temporary files lie, is full .* in TMPDIR$"):
+            Spooled(range(num_items))
+        assert full.closed
