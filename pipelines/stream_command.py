@@ -17,13 +17,15 @@ from pipelines.dataflow import is_dataflow, job_of
 from pipelines.ending import ALL_OK, ENDED_EARLY, INTERRUPTED, first_line, is_of_surroundings, say
 from pipelines.local_run import LocalRun
 from pipelines.options import AnnotateOptions
-from pipelines.runners import LOCAL_RUNNER
+from pipelines.pulled import PullNotifications
+from pipelines.runners import LOCAL_RUNNER, is_on_job_server, runner_name
 from pipelines.starting import CannotStartError, leave_lock_to_job, locked_output, made_ready, tidy
 from pipelines.stream import AnnotateStream, PollInputs, ReadNotifications
 
 _DO_NOT_STREAM: Final = (None, "DirectRunner", LOCAL_RUNNER)
 _READ_MESSAGES: Final = ("DataflowRunner", "BundleBasedDirectRunner")
-"""Elsewhere Beam's Python has no reader of Pub/Sub but one that runs in Java."""
+"""Elsewhere Beam's Python has no reader of Pub/Sub but one that runs in Java: they are pulled, and acknowledged behind
+checkpoints, which Prism has not."""
 
 
 def annotate_stream(inputs: Sequence[str], options: AnnotateOptions) -> int:
@@ -66,10 +68,10 @@ def _check(inputs: Sequence[str], options: AnnotateOptions) -> None:
             "--streaming needs either INPUTs that are looked at again and again, or a --subscription"
         )
     if options.subscription:
-        if options.view_as(StandardOptions).runner not in _READ_MESSAGES:
+        if runner_name(options) not in _READ_MESSAGES and not is_on_job_server(options):
             raise CannotStartError(
-                f"--subscription is read by {' and '.join(_READ_MESSAGES)} alone; elsewhere name the bucket as INPUT, "
-                "which is looked at every --poll-seconds"
+                f"--subscription is read on Dataflow and Flink; on {runner_name(options)} name the bucket as INPUT, which "
+                "is looked at every --poll-seconds"
             )
         try:
             parse_subscription(options.subscription)
@@ -90,11 +92,13 @@ def build_stream(pipeline: beam.Pipeline, inputs: Sequence[str], run: LocalRun) 
     parquet_shards = bool(options.bytes_column)
     # Workers may run in another folder.
     named = [name if name.startswith(SCHEME) else os.path.abspath(name) for name in inputs]
-    source = (
-        ReadNotifications(options.subscription, parquet_shards=parquet_shards)
-        if options.subscription
-        else PollInputs(named, poll_seconds=options.poll_seconds, parquet_shards=parquet_shards)
-    )
+    source: beam.PTransform
+    if not options.subscription:
+        source = PollInputs(named, poll_seconds=options.poll_seconds, parquet_shards=parquet_shards)
+    elif is_on_job_server(options):
+        source = PullNotifications(options.subscription, parquet_shards=parquet_shards)
+    else:
+        source = ReadNotifications(options.subscription, parquet_shards=parquet_shards)
     _ = (
         pipeline
         | "Find" >> source

@@ -1,10 +1,12 @@
 """What tests of both packages share: who needs a GPU, a bucket of the emulator, and the server in front of it."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from makers.buckets import BUCKET, Proxy, client_of, emulator
+from makers.go_programs import has_go
 
 from mmeg_model.media import objects
 
@@ -38,3 +40,15 @@ def buckets(emulator_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         )  # else more is asked beside
         monkeypatch.setattr(objects, "_client", None)
         yield proxy
+
+
+@pytest.fixture(scope="session")
+def go() -> None:
+    """Go is there, which builds what streams are tested on."""
+    if not has_go():
+        reason = (
+            "streams are NOT tested: the command `go`, which builds Prism and the fake of Pub/Sub, is missing"
+        )
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)

@@ -1,6 +1,5 @@
 """Whole runs of `mmeg annotate` over real files; after each, the promises of the tables are held against it."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from makers.go_programs import has_go, prism
+from makers.go_programs import prism
 from makers.promises import assert_promises
 
 from pipelines.cli import main
@@ -37,18 +36,6 @@ def mmeg() -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, **popen)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def go() -> None:
-    """Go is there, which builds what streams are tested on."""
-    if not has_go():
-        reason = (
-            "streams are NOT tested: the command `go`, which builds Prism and the fake of Pub/Sub, is missing"
-        )
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,7 @@ def test_summary_on_standard_output_and_nothing_else(videos: Path, tmp_path: Pat
         (["--output", "out", "--streaming", "--runner=PrismRunner"], "either INPUTs .* or a --subscription"),
         (
             ["--output", "out", "--streaming", "--runner=PrismRunner", "--subscription=s"],
-            "--subscription is read by",
+            "--subscription is read on Dataflow and Flink; on PrismRunner",
         ),
         (
             ["--output", "out", "--streaming", "--runner=BundleBasedDirectRunner", "--subscription=s"],

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.utils.timestamp import Timestamp
 from makers.buckets import LOCAL_BUCKET, Proxy
-from makers.go_programs import pubsub
 from makers.notifications import Message, finalized
 from makers.promises import assert_promises
 from makers.streams import Arrival, start_stream
+from makers.subscriptions import subscription
 from makers.tables import by_name, read
 from makers.video import Recipe, make_video
 
@@ -94,45 +94,23 @@ def test_delivered_twice_late_and_broken_each_video_stands_once(
     }
 
 
-@pytest.fixture
-def subscription(go: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Callable[..., None]]]:
-    """A subscription of the fake of Pub/Sub, and what sends a message to it."""
-    from google.cloud import pubsub_v1
-
-    with pubsub() as address:
-        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", address)
-        publisher, subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
-        topic = publisher.topic_path("my-project", "my-topic")
-        path = subscriber.subscription_path("my-project", "my-subscription")
-        publisher.create_topic(name=topic)
-        subscriber.create_subscription(name=path, topic=topic)
-
-        def publish(attributes: dict[str, str], data: bytes) -> None:
-            publisher.publish(topic, data, **attributes).result()
-
-        yield path, publish
-        publisher.stop()
-        publisher.transport.close()
-        subscriber.close()
-
-
 def test_notifications_of_a_bucket_are_annotated(
-    buckets: Proxy, tmp_path: Path, subscription: tuple[str, Callable[..., None]]
+    buckets: Proxy, tmp_path: Path, go: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the runner of Beam that reads from the fake."""
-    path, publish = subscription
     output = tmp_path / "out"
     make_video(buckets.folder, Recipe("a.mp4", seconds=2))
-    for message in [
-        finalized(LOCAL_BUCKET, "a.mp4"),
-        ({}, b"poison"),
-        finalized(LOCAL_BUCKET, "gone.mp4"),
-    ] * 2:
-        publish(*message)
-    streaming = ("--streaming", "--subscription", path, "--runner=BundleBasedDirectRunner")
-    with running("annotate", "--output", output, *streaming, "--project=my-project") as process:
-        until(process, lambda: output.is_dir() and num_videos(output) == 2)
-        said = interrupted(process)
+    with subscription(monkeypatch) as messages:
+        for message in [
+            finalized(LOCAL_BUCKET, "a.mp4"),
+            ({}, b"poison"),
+            finalized(LOCAL_BUCKET, "gone.mp4"),
+        ] * 2:
+            messages.publish(message)
+        streaming = ("--streaming", "--subscription", messages.path, "--runner=BundleBasedDirectRunner")
+        with running("annotate", "--output", output, *streaming, "--project=my-project") as process:
+            until(process, lambda: output.is_dir() and num_videos(output) == 2)
+            said = interrupted(process)
     assert process.returncode == 130, said
     assert_promises(output, num_inputs=2)
     assert {name: row["status"] for name, row in by_name(read(output, "videos")).items()} == {

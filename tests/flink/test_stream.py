@@ -10,9 +10,12 @@ from subprocess import PIPE, Popen
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.utils.timestamp import Timestamp
-from makers.flink import FlinkCluster
+from makers.buckets import LOCAL_BUCKET, Proxy
+from makers.flink import FlinkCluster, free_ports
+from makers.notifications import finalized
 from makers.promises import assert_promises
 from makers.streams import start_stream
+from makers.subscriptions import subscription
 from makers.tables import by_name, read
 from makers.video import Recipe, make_video
 
@@ -75,6 +78,45 @@ def test_a_task_manager_is_killed_while_files_arrive_twice_and_late(
     assert {name: (row["status"], row["clips"]) for name, row in by_name(read(output, "videos")).items()} == {
         name: ("ok", 21 if number in (3, 9) else 1) for number, name in enumerate(names)
     }
+
+
+def test_notifications_are_pulled_and_acknowledged(
+    cluster: FlinkCluster,
+    command: Callable[..., list[str]],
+    job_of_test: Callable[[], dict],
+    buckets: Proxy,
+    go: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output = tmp_path / "out"
+    make_video(buckets.folder, Recipe("a.mp4", seconds=2))
+    poison = ({}, b"poison")
+    with subscription(monkeypatch) as messages:
+        for message in [finalized(LOCAL_BUCKET, "a.mp4"), poison, finalized(LOCAL_BUCKET, "gone.mp4")] * 2:
+            messages.publish(message)
+        (port,) = free_ports(1)
+        environment = {**messages.environment, "STORAGE_EMULATOR_HOST": buckets.address}
+        cluster.start_pool("pool-of-subscriber", f"localhost:{port}", environment)
+        streaming = ("--streaming", "--subscription", messages.path, CHECKPOINTS)
+        one_worker = (*cluster.flags, f"--environment_config=localhost:{port}", "--parallelism=1")
+        with Popen(command("--output", output, *streaming, *one_worker), stderr=PIPE, text=True) as launcher:
+            try:
+                cluster.wait_for("the rows", lambda: num_videos(output) == 2)
+                num_unacknowledged = messages.unacknowledged()
+                launcher.send_signal(signal.SIGINT)
+                _, said = launcher.communicate(timeout=100)
+            finally:
+                launcher.kill()
+    cluster.wait_for("its end", lambda: job_of_test()["state"] == "CANCELED")
+    cluster.kill("pool-of-subscriber")
+    assert launcher.returncode == 130, said
+    assert num_unacknowledged == 0
+    assert_promises(output, num_inputs=2)
+    assert {name: row["status"] for name, row in by_name(read(output, "videos")).items()} == {
+        "a.mp4": "ok", "gone.mp4": "failed",
+    }  # fmt: skip
+    assert sorted(row["error"] for row in read(output, "errors")) == ["BadNotification", "NotFound"]
 
 
 def test_a_folder_is_watched_until_interrupted(
