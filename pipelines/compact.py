@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from mmeg_model.locked import InUseError
 from pipelines.completed import MERGED, RefusedError, newest_run, read_completed
+from pipelines.damaged import naming_damaged
 from pipelines.ending import ALL_OK, COULD_NOT_START, ENDED_EARLY, interruptible
 from pipelines.output_folder import OutputFolder, output_folder
 from pipelines.publish import ROWS_PER_GROUP
@@ -107,7 +108,7 @@ def _neighbours(output: OutputFolder, stems: Iterable[str], target_bytes: int) -
 
 
 def _schema(output: OutputFolder, name: str) -> pa.Schema:
-    with output.open(name) as file:
+    with output.open(name) as file, naming_damaged(f"{output.uri}/{name}"):
         return pq.read_schema(file)
 
 
@@ -132,7 +133,8 @@ def _row_groups(output: OutputFolder, names: Iterable[str]) -> Iterator[pa.Table
     """The rows of all files, small row groups together."""
     pending: list[pa.Table] = []
     for name in names:
-        with output.open(name) as opened, pq.ParquetFile(opened) as file:
+        uri = f"{output.uri}/{name}"
+        with output.open(name) as opened, naming_damaged(uri), pq.ParquetFile(opened) as file:
             for group in range(file.num_row_groups):
                 pending.append(file.read_row_group(group))
                 if sum(map(len, pending)) >= ROWS_PER_GROUP:

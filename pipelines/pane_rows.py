@@ -1,13 +1,15 @@
 """What stands in the files of one window and shard of a stream, video by video."""
 
+import contextlib
 from collections.abc import Iterator, Set
-from typing import Final, TypeAlias
+from typing import BinaryIO, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmeg_model.media.source import VideoRef
+from pipelines.damaged import naming_damaged
 from pipelines.output_folder import OutputFolder
 from pipelines.table_files import table_file
 from pipelines.tables import Table
@@ -35,11 +37,11 @@ def names_in(output: OutputFolder, stem: str) -> frozenset[Name]:
         OSError: if they cannot be read, or `errors` alone is not there.
     """
     try:
-        with output.open(table_file("videos", stem)) as file:
+        with _opened(output, "videos", stem) as file:
             videos = _names(pq.read_table(file, columns=_COLUMNS))
     except FileNotFoundError:
         return frozenset()
-    with output.open(table_file("errors", stem)) as file:
+    with _opened(output, "errors", stem) as file:
         errors = _names(pq.read_table(file, columns=[*_COLUMNS, "message"]))
     return frozenset(videos) | {name for name in errors if name[0] is None}
 
@@ -52,11 +54,18 @@ def rows_of(output: OutputFolder, table: Table, stem: str, names: Set[Name]) -> 
     """
     if not names:
         return
-    with output.open(table_file(table, stem)) as opened, pq.ParquetFile(opened) as file:
+    with _opened(output, table, stem) as opened, pq.ParquetFile(opened) as file:
         for rows in map(file.read_row_group, range(file.num_row_groups)):
             kept = rows.filter(pa.array(np.array([name in names for name in _names(rows)], bool)))
             if len(kept):
                 yield kept
+
+
+@contextlib.contextmanager
+def _opened(output: OutputFolder, table: Table, stem: str) -> Iterator[BinaryIO]:
+    name = table_file(table, stem)
+    with output.open(name) as file, naming_damaged(f"{output.uri}/{name}"):
+        yield file
 
 
 def _names(rows: pa.Table) -> list[Name]:

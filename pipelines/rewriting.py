@@ -8,7 +8,7 @@ ends, or undoes, what an interrupted one left.
 
 import secrets
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from mmeg_model.media.source import VideoRef
 from pipelines.completed import Superseded
+from pipelines.damaged import naming_damaged
 from pipelines.output_folder import TEMPORARY, OutputFolder, beside
 from pipelines.table_files import REWRITTEN, own_files, table_file, table_writers
 from pipelines.tables import Table
@@ -46,7 +47,7 @@ def finish_rewrites(output: OutputFolder) -> None:
 
 def _rewrite_of(output: OutputFolder, name: str) -> bytes | None:
     try:
-        with output.open(name) as file:
+        with output.open(name) as file, naming_damaged(f"{output.uri}/{name}"):
             return (pq.read_schema(file).metadata or {}).get(_REWRITE, b"none")
     except FileNotFoundError:  # somebody has removed it by hand
         return None
@@ -126,23 +127,33 @@ def _names(output: OutputFolder, videos: str, keys: set[bytes]) -> _Names:
 
 
 def _has_others(output: OutputFolder, name: str, names: _Names) -> bool:
-    with output.open(name) as file:
-        return any(len(rows) for rows in _without(pq.ParquetFile(file), names))
+    uri = f"{output.uri}/{name}"
+    with output.open(name) as opened:
+        return any(len(rows) for rows in _without(_parquet(opened, uri), names, uri))
 
 
 def _copy_without(output: OutputFolder, name: str, target: str, names: _Names, rewrite: bytes) -> None:
-    with output.open(name) as opened, pq.ParquetFile(opened) as file:
+    uri = f"{output.uri}/{name}"
+    with output.open(name) as opened:
+        file = _parquet(opened, uri)
         metadata = {**file.schema_arrow.metadata, _REWRITE: rewrite}
         with table_writers(output, {target: file.schema_arrow.with_metadata(metadata)}) as writers:
-            for rows in _without(file, names):
+            for rows in _without(file, names, uri):
                 if len(rows):
                     writers[target].write_table(rows.replace_schema_metadata(metadata))
 
 
-def _without(file: pq.ParquetFile, names: _Names) -> Iterator[pa.Table]:
+def _parquet(opened: BinaryIO, uri: str) -> pq.ParquetFile:
+    with naming_damaged(uri):
+        return pq.ParquetFile(opened)
+
+
+def _without(file: pq.ParquetFile, names: _Names, uri: str) -> Iterator[pa.Table]:
     """The rows of all videos but the named ones, row group by row group."""
     uris = pa.array({uri for uri, *_ in names}, pa.string())
-    for rows in map(file.read_row_group, range(file.num_row_groups)):
+    for group in range(file.num_row_groups):
+        with naming_damaged(uri):
+            rows = file.read_row_group(group)
         is_kept = np.ones(len(rows), bool)
         # Few rows are of these files, and whether of these versions and members, is told one by one.
         for row in np.flatnonzero(pc.is_in(rows["video_uri"], value_set=uris).to_numpy()):

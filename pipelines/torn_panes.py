@@ -8,6 +8,7 @@ from typing import Final
 
 import pyarrow.parquet as pq
 
+from pipelines.damaged import naming_damaged
 from pipelines.output_folder import OutputFolder
 from pipelines.pane_rows import names_in, rows_of
 from pipelines.table_files import PANE, is_pane, own_files, table_file, table_writers
@@ -19,7 +20,7 @@ _BESIDE_VIDEOS: Final[tuple[Table, ...]] = ("annotations", "errors")
 def pane_of(output: OutputFolder, name: str) -> bytes:
     """Which pane a file holds, as its metadata says; `0` if there is none."""
     try:
-        with output.open(name) as file:
+        with output.open(name) as file, naming_damaged(f"{output.uri}/{name}"):
             return (pq.read_schema(file).metadata or {}).get(PANE, b"0")
     except FileNotFoundError:
         return b"0"

@@ -1,6 +1,9 @@
 import random
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -14,8 +17,10 @@ from mmeg_model.media.source import VideoRef
 from pipelines.cli import main
 from pipelines.compact import compact
 from pipelines.completed import read_completed
+from pipelines.damaged import naming_damaged
 from pipelines.output_folder import LocalFolder
-from pipelines.table_files import own_files
+from pipelines.panes import publish_pane
+from pipelines.table_files import own_files, pane_name
 
 
 def stems(output: Path) -> list[str]:
@@ -130,6 +135,53 @@ def test_a_file_that_is_missing_is_named_and_nothing_is_touched(
     assert error.startswith(f"mmeg compact: {missing} is missing, ")
     assert "nothing was touched" in error
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")} == before
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def overwritten(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:100] + bytes(300) + content[400:])
+
+
+@pytest.mark.parametrize("table", ["annotations", "errors"])
+@pytest.mark.parametrize("damage", [cut, overwritten])
+@pytest.mark.parametrize("found_by", ["merging", "taking rows out", "mending panes"])
+def test_a_damaged_file_is_named_with_a_way_out(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    table: str,
+    damage: Callable[[Path], None],
+    found_by: str,
+) -> None:
+    a, b = VideoRef("/a.mp4", "1"), VideoRef("/b.mp4", "1")
+    parts = [ok(a), failed(b), failed(None)]
+    if found_by == "mending panes":
+        stem = f"run=run-1/{pane_name(window_start=0, shard=0, num_shards=1)}"
+        publish_pane(
+            parts, output=LocalFolder(tmp_path), stem=stem, constants=constants("run-1"), num_written=0
+        )
+    else:
+        stem = publish_slice(tmp_path, parts, run_id="run-1")
+    other = replace(a, version="2") if found_by == "taking rows out" else VideoRef("/c.mp4", "1")
+    publish_slice(tmp_path, [ok(other)], run_id="run-2")
+    damaged = tmp_path / table / f"{stem}.parquet"
+    damage(damaged)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")}
+    assert main(["compact", str(tmp_path)]) == 3
+    error = capsys.readouterr().err
+    assert error.startswith(f"mmeg compact ended early: {damaged} is damaged (")
+    assert "remove it and the files of the same name beside it" in error
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")} == before
+
+
+@pytest.mark.parametrize("error", [OSError(116, "Stale file handle"), pa.ArrowMemoryError("malloc failed")])
+def test_what_is_not_the_fault_of_a_file_does_not_ask_for_its_removal(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, naming_damaged("/out/errors/run=r/x.parquet"):
+        raise error
+    assert caught.value is error
 
 
 def test_older_versions_that_a_stream_left_are_dropped(tmp_path: Path) -> None:
