@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mmeg_model.media.source import VideoRef, printable
+from pipelines.damaged import naming_damaged
 from pipelines.done_videos import KEY_TYPE, NONE_AGAIN, STATUSES, DoneVideos, Retake, whole_key
 from pipelines.outcomes import KEEPS_VERSIONS, RunConstants
 from pipelines.output_folder import OutputFolder
@@ -207,16 +208,10 @@ class _Reading:
         columns = ["video_uri", "video_version", "member", "status", "model_name", "model_sha256"]
         name = table_file("videos", stem)
         uri = f"{self._output.uri}/{name}"
-        try:
-            with self._output.open(name) as opened, pq.ParquetFile(opened) as file:
-                metadata = file.schema_arrow.metadata or {}
-                self._refuse_other_settings(uri, metadata)
-                return metadata, file.read(columns=columns)
-        except (pa.ArrowException, KeyError) as error:
-            raise RefusedError(
-                f"{uri} is damaged ({error}); remove it and the files of the same name beside it, "
-                "and its videos are annotated again"
-            ) from error
+        with self._output.open(name) as opened, naming_damaged(uri), pq.ParquetFile(opened) as file:
+            metadata = file.schema_arrow.metadata or {}
+            self._refuse_other_settings(uri, metadata)
+            return metadata, file.read(columns=columns)
 
     def _add(self, stem: str, metadata: dict[bytes, bytes], rows: pa.Table) -> None:
         self._merged.update(json.loads(metadata.get(MERGED, b"[]")))

@@ -17,8 +17,8 @@ def naming_damaged(uri: str) -> Iterator[None]:
     """
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
-        # To be removed for a lack of memory, or a share that is away, it would be too good.
+    except (pa.ArrowException, OSError, KeyError) as error:
+        # A lack of memory, or a share that is away, is no reason to remove it.
         if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
             raise
         raise OSError(

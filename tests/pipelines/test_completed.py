@@ -73,10 +73,12 @@ def test_what_cannot_be_listed_is_not_taken_for_empty(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1 and no more"])
-def test_a_damaged_file_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("place", [slice(0, None), slice(16, None), slice(100, 1_000)])
+def test_a_damaged_file_is_refused_by_name(tmp_path: Path, place: slice) -> None:
     published(tmp_path, VideoRef("/a.mp4", "1"))
     (path,) = (tmp_path / "videos").rglob("*.parquet")
+    content = bytearray(path.read_bytes())
+    content[place] = bytes(900 if place.stop else 0)
     path.write_bytes(content)
     with pytest.raises(
         RefusedError, match=rf"{path.name} is damaged .* remove it and the files of the same name"

@@ -118,6 +118,17 @@ def test_a_file_that_is_missing_beside_its_videos_is_named_and_what_stands_there
     assert names(tmp_path) == ["/a.mp4", "/b.mp4"]
 
 
+@pytest.mark.parametrize("table", TABLES)
+def test_a_damaged_file_is_named_and_what_stands_there_stays(tmp_path: Path, table: str) -> None:
+    written(tmp_path, map(ok, VIDEOS[:2]))
+    (damaged,) = (tmp_path / table).rglob("*.parquet")
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")}
+    with pytest.raises(OSError, match=rf"^{damaged} is damaged "):
+        written(tmp_path, [ok(VIDEOS[2])])
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")} == before
+
+
 def test_a_version_that_is_there_no_more_does_not_keep_the_next_one_out(tmp_path: Path) -> None:
     """It was replaced while a worker was lost, so that polls behind the last checkpoint find the next one alone."""
     written(tmp_path, [ok(VideoRef("/a.mp4", "1"))])
