@@ -1,15 +1,16 @@
 """How long it takes from a file to its row, while files keep arriving; with an hour-long video among them, and without.
 
-    python benchmarks/stream_latency.py [--long-seconds 3600] [--prism PROGRAM]
+    python benchmarks/stream_latency.py [--long-seconds 3600] [--stream NAME -- --runner=… …]
 
-A folder is looked at each second, by `mmeg watch` or, with --prism, by the streaming pipeline on that runner; a video
-of ten seconds (360p) is renamed into it every other second. Its row is there when a query finds it in the tables. In
-the second run a long video is the fifth. A latency holds the five seconds for which a file must rest, a poll, and, on
-Prism, the thirty seconds between two early firings. Both annotate short videos beside the long one,
+A folder is looked at each second, by `mmeg watch` or, with --stream, by the streaming pipeline with these flags. When
+the row of a first video is there, one of ten seconds (360p) is renamed into it every other second. A row is there when
+a query finds it in the tables. In the second run a long video is the fifth. A latency holds the five seconds for which
+a file must rest, a poll, and, of a stream, up to thirty seconds to the next early firing. Both annotate short videos beside the long one,
 which `mmeg watch` takes for one if its file is larger than 32 MiB: 300 s of this. Makes its inputs first, in build/benchmarks.
 """
 
 import argparse
+import math
 import os
 import shutil
 import signal
@@ -40,42 +41,46 @@ def rows(output: Path, seen: dict[tuple[Path, int], set[str]]) -> set[str]:
     return set().union(*seen.values())
 
 
-def latencies(videos: Sequence[Path], prism: str | None) -> dict[str, float]:
+def latencies(videos: Sequence[Path], command: Sequence[str]) -> dict[str, float]:
     """Seconds from the renaming of each video to its row, by name, in the order of their arrival."""
     with tempfile.TemporaryDirectory(dir=videos[0].parent) as folder:
         incoming, output = Path(folder) / "in", Path(folder) / "out"
         incoming.mkdir()
-        watch = ["watch"]
-        stream = ["annotate", "--streaming", "--runner=PrismRunner", f"--prism_location={prism}"]
         flags = [str(incoming), "--output", str(output), "--poll-seconds", "1"]
-        with subprocess.Popen(
-            [sys.executable, "-m", "pipelines.cli", *(stream if prism else watch), *flags],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            assert process.stderr
-            while "Ctrl-C ends it" not in process.stderr.readline():
-                pass  # its model is loaded
+        log = Path(folder) / "log"
+
+        def arrive(number: int) -> None:
+            hidden = incoming / f".{number}.mp4"
+            shutil.copyfile(videos[number], hidden)
+            hidden.rename(incoming / f"{number:03d}.mp4")
+            arrived[f"{number:03d}.mp4"] = time.monotonic()
+
+        with (
+            log.open("wb") as stderr,
+            subprocess.Popen(
+                [sys.executable, "-m", "pipelines.cli", *command, *flags],
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+            ) as process,
+        ):
             arrived: dict[str, float] = {}
             found: dict[str, float] = {}
             seen: dict[tuple[Path, int], set[str]] = {}
-            started = time.monotonic()
-            while len(found) < len(videos):
+            shutil.copyfile(videos[0], incoming / "first.mp4")
+            started = math.inf
+            while len(found) <= len(videos):
                 if process.poll() is not None:
-                    raise RuntimeError(f"it ended with status {process.returncode}: {process.stderr.read()}")
+                    raise RuntimeError(f"it ended with status {process.returncode}: {log.read_text()}")
                 now = time.monotonic()
                 if len(arrived) < len(videos) and now >= started + SECONDS_BETWEEN * len(arrived):
-                    name = f"{len(arrived):03d}.mp4"
-                    hidden = incoming / f".{name}"
-                    shutil.copyfile(videos[len(arrived)], hidden)
-                    hidden.rename(incoming / name)
-                    arrived[name] = time.monotonic()
+                    arrive(len(arrived))
                 for name in rows(output, seen) - found.keys():
                     found[name] = time.monotonic()
+                if started == math.inf and found:
+                    started = now
                 time.sleep(0.05)
             process.send_signal(signal.SIGINT)
-            process.communicate()
+            process.wait()
     return {name: found[name] - arrived[name] for name in arrived}
 
 
@@ -91,17 +96,20 @@ def line(name: str, seconds: Sequence[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--long-seconds", type=int, default=3600)
-    parser.add_argument("--prism", metavar="PROGRAM")
+    parser.add_argument("--stream", metavar="NAME")
+    parser.add_argument("flags", nargs="*", help="of the stream")
     given = parser.parse_args()
-    long_seconds, prism = given.long_seconds, given.prism
+    # Where this was started in the background, SIGINT may be ignored, and what it starts would not end by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    long_seconds, by = given.long_seconds, given.stream or "watch"
+    command = ["annotate", "--streaming", *given.flags] if given.stream else ["watch"]
     short = benchmark_video(HEIGHT, seconds=SHORT_SECONDS)
     long = benchmark_video(HEIGHT, seconds=long_seconds)
-    without = latencies([short] * NUM_VIDEOS, prism)
+    without = latencies([short] * NUM_VIDEOS, command)
     print("without a long video:", *(f"{seconds:.1f}" for seconds in without.values()))
-    among = latencies([*[short] * 4, long, *[short] * (NUM_VIDEOS - 5)], prism)
+    among = latencies([*[short] * 4, long, *[short] * (NUM_VIDEOS - 5)], command)
     print("with one, the fifth:", *(f"{seconds:.1f}" for seconds in among.values()))
     of_long = among.pop("004.mp4")
-    by = "prism" if prism else "watch"
     print(line(f"{by}_short_alone", list(without.values())))
     print(line(f"{by}_short_among_{long_seconds}s", list(among.values())))
     print(f"latency_{by}_long_{long_seconds}s: seconds={of_long:.1f}")
