@@ -55,6 +55,7 @@ benchmarks: env
 	$(BIN)/python benchmarks/sources.py
 	$(BIN)/python benchmarks/long_video.py
 	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/stream_latency.py
 	$(BIN)/python benchmarks/long_convolution.py
 	$(BIN)/python benchmarks/training.py
 
