@@ -30,7 +30,7 @@ from pipelines.find_videos import FindReport, Found, find_videos
 from pipelines.local_run import LocalRun, still_to_do
 from pipelines.options import AnnotateOptions
 from pipelines.progress import RunProgress, shown
-from pipelines.runners import EMBEDDED, FLUSH_FLAG, add_job_server_flags, job_server_options
+from pipelines.runners import EMBEDDED, add_job_server_flags, flink_stream_flags, job_server_options
 from pipelines.spooled import Spooled
 from pipelines.starting import CannotStartError, check_not_overtaken, locked_output, made_ready, tidy
 from pipelines.summary import RunSummary
@@ -106,8 +106,8 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], AnnotateOptions]:
         for name in of_job_server
         if (value := given.pop(name, None)) is not None
     ]
-    if known.streaming and (known.runner == "FlinkRunner" or FLUSH_FLAG in of_job_server):
-        for_job_server.append(f"--{FLUSH_FLAG}")
+    if known.streaming and (known.runner == "FlinkRunner" or "max_bundle_size" in of_job_server):
+        for_job_server += flink_stream_flags(for_job_server)
     return others, AnnotateOptions([*for_job_server, *unchecked], **given)
 
 

@@ -1,7 +1,7 @@
 """What runs a pipeline: which runners are clusters, what their job servers know, and what is chosen for their workers."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import grpc
@@ -16,9 +16,15 @@ from apache_beam.runners.runner import create_runner
 LOCAL_RUNNER: Final = "FnApiRunner"
 DATAFLOW: Final = "DataflowRunner"
 _ON_JOB_SERVERS: Final = frozenset({"PortableRunner", "FlinkRunner", "SparkRunner"})
-FLUSH_FLAG: Final = "finish_bundle_before_checkpointing"
-"""Every stream on Flink needs it. Without, what a step gives out while a checkpoint is made waits until that step gets
-something else, which the steps behind an impulse never do: such a stream may stand still from its start."""
+_OF_FLINK_STREAMS: Final = (
+    # Else what a step gives out while a checkpoint is made waits until that step gets something else, which the steps
+    # behind an impulse never do: such a stream may stand still from its start.
+    "--finish_bundle_before_checkpointing",
+    # A checkpoint waits for the bundle that is at work: the default of 1,000 spans is some hours.
+    "--max_bundle_size=8",
+    # And what it has passed already does not wait for it meanwhile.
+    "--unaligned_checkpoint_enabled",
+)
 EMBEDDED: Final = "embed"
 """The --job_endpoint of a job server inside the launcher."""
 BATCH_SIZES: Final = {"cpu": 8, "cuda": 32}
@@ -73,6 +79,12 @@ def job_server_options(
                 "version, or name the address of one that runs; templates/flink/README.md says how"
             ) from error
     return list(answer.options)
+
+
+def flink_stream_flags(given: Sequence[str]) -> list[str]:
+    """What every stream on Flink needs, beside the flags for the job server that are given and go first."""
+    names = {flag.partition("=")[0] for flag in given}
+    return [flag for flag in _OF_FLINK_STREAMS if flag.partition("=")[0] not in names]
 
 
 def add_job_server_flags(

@@ -24,7 +24,7 @@ from mmeg_model.media.source import VideoRef, local_version
 from pipelines.cluster_job import cancel_on_flink
 from pipelines.decode_clips import DecoderPool
 from pipelines.found import Found
-from pipelines.runners import FLUSH_FLAG
+from pipelines.runners import flink_stream_flags
 
 pytestmark = pytest.mark.timeout(900)  # the cluster may start here, and its JVMs share the cores
 CHECKPOINTS = "--checkpointing_interval=1000"
@@ -63,7 +63,7 @@ def test_a_task_manager_is_killed_while_files_arrive_twice_and_late(
     last = [(start + 3600, found[12]), (start + 3601, found[12])]
     arrivals = [*on_time, (start + 3600, found[0]), *late, *second_look, *reversed(second_look), *late, *last]
 
-    flags = (*cluster.flags, CHECKPOINTS, f"--{FLUSH_FLAG}", "--parallelism=2")
+    flags = (*cluster.flags, CHECKPOINTS, *flink_stream_flags([]), "--parallelism=2")
     pool = DecoderPool(2, DecoderLimits(deadline_seconds=60, memory_bytes=1 << 30))
     start_stream(arrivals, output, flags, pool=pool, seconds_between=0.7)
     cluster.wait_for("the first rows", lambda: num_videos(output))

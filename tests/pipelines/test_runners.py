@@ -12,9 +12,9 @@ from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
 from pipelines.annotate_command import parse
 from pipelines.runners import (
-    FLUSH_FLAG,
     add_job_server_flags,
     default_batch_size,
+    flink_stream_flags,
     is_cluster,
     is_on_job_server,
     job_server_options,
@@ -148,7 +148,19 @@ def test_flags_of_a_job_server_are_understood() -> None:
     }
 
 
-@pytest.mark.parametrize(("more", "is_there"), [(["--streaming"], True), ([], False)])
-def test_a_stream_on_flink_keeps_nothing_back_at_a_checkpoint(more: list[str], is_there: bool) -> None:
+@pytest.mark.parametrize(("more", "are_there"), [(["--streaming"], True), ([], False)])
+def test_a_stream_on_flink_waits_neither_for_checkpoints_nor_behind_long_bundles(
+    more: list[str], are_there: bool
+) -> None:
     _, options = parse(["videos", "--output=tables", "--runner=FlinkRunner", *more])
-    assert (f"--{FLUSH_FLAG}" in options._flags) == is_there
+    flags = {
+        "--finish_bundle_before_checkpointing",
+        "--max_bundle_size=8",
+        "--unaligned_checkpoint_enabled",
+    }
+    assert flags & set(options._flags) == (flags if are_there else set())
+
+
+def test_what_is_given_for_a_stream_on_flink_goes_first() -> None:
+    flags = flink_stream_flags(["--parallelism=3", "--max_bundle_size=3"])
+    assert flags == ["--finish_bundle_before_checkpointing", "--unaligned_checkpoint_enabled"]
