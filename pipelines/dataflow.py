@@ -18,6 +18,13 @@ from pipelines.runners import DATAFLOW, runner_name
 _ONE_PROCESS: Final = "no_use_multiple_sdk_containers"
 _MODEL_GIB: Final = 6
 """Beam, torch, the network and batches on their way."""
+_SHAPES: Final = (
+    (r"([a-z0-9]+-)?custom-(?P<number>[1-9]\d*)-\d+(-ext)?", 1),
+    (r"[a-z0-9]+-[a-z]+-(?P<number>[1-9]\d*)(-[a-z]+)?", 1),
+    (r"a2-(highgpu|ultragpu)-(?P<number>[1-9]\d*)g", 12),
+    (r"a2-megagpu-(?P<number>[1-9]\d*)g", 6),
+)
+"""Names of machine types, and the cores for each one that the number in them counts: cores, or else GPUs."""
 
 
 def is_dataflow(options: PipelineOptions) -> bool:
@@ -67,9 +74,17 @@ def resource_hints(options: AnnotateOptions) -> dict[str, str]:
 
 def _num_decoders(options: AnnotateOptions) -> int | None:
     """How many a worker has: as many as its type has cores, unless a number is given; None if nobody says."""
-    cores = re.search(r"-(\d+)$", options.view_as(WorkerOptions).machine_type or "")
     given: int | None = options.num_decoders
-    return given or (int(cores[1]) if cores else None)
+    return given or _num_cores(options.view_as(WorkerOptions).machine_type or "")
+
+
+def _num_cores(machine_type: str) -> int | None:
+    """How many a machine of this type has, as its name says; None if it does not, or is of no known shape."""
+    name = machine_type.rpartition("/")[2]  # it may stand behind the zone it is of
+    for shape, num_cores in _SHAPES:
+        if match := re.fullmatch(shape, name):
+            return int(match["number"]) * num_cores
+    return None
 
 
 def job_of(options: AnnotateOptions) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import apache_beam as beam
 import pytest
 from apache_beam.internal.gcp import auth
+from apache_beam.options.pipeline_options import DebugOptions
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -18,6 +19,7 @@ from makers.shards import make_tar
 from mmeg_model.media.source import VideoRef
 from pipelines.annotate_command import parse
 from pipelines.completed import NOTHING_COMPLETED
+from pipelines.dataflow import prepare, resource_hints
 from pipelines.dataflow_launch import flags_of, launch
 from pipelines.find_videos import Found, find_videos
 from pipelines.local_run import LocalRun
@@ -123,6 +125,32 @@ def test_decode_inference_and_rows_are_one_stage_with_the_accelerator() -> None:
     }
     for name, of_step in hints.items():
         assert dict(of_step) == (expected if "Annotate spans" in name else {}), name
+
+
+@pytest.mark.parametrize(
+    ("machine_type", "num_cores"),
+    [
+        ("n1-standard-16", 16),
+        ("zones/europe-west4-a/machineTypes/n1-highmem-8", 8),
+        ("n2-custom-16-65536", 16),
+        ("custom-4-15360", 4),
+        ("n2d-custom-8-131072-ext", 8),
+        ("custom-6-65536-ext", 6),
+        ("c3-standard-8-lssd", 8),
+        ("a2-highgpu-1g", 12),
+        ("a2-ultragpu-4g", 48),
+        ("a2-megagpu-16g", 96),
+        ("e2-medium", None),
+        ("e2-custom-medium-4096", None),
+        ("ct5lp-hightpu-4t", None),
+    ],
+)
+def test_a_worker_has_a_decoder_and_a_thread_for_each_core(machine_type: str, num_cores: int | None) -> None:
+    """Types that GPUs are counted in have cores for each; of custom ones the memory is no number of cores."""
+    _, options = parse(flags_of([*PARAMETERS, f"--machine_type={machine_type}"]))
+    prepare(options)
+    assert options.view_as(DebugOptions).number_of_worker_harness_threads == num_cores
+    assert resource_hints(options).get("min_ram") == (f"{6 + num_cores}GiB" if num_cores else None)
 
 
 def test_every_environment_is_the_image_and_no_session_is_pickled() -> None:
