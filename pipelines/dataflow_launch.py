@@ -61,6 +61,8 @@ def launch(parameters: Sequence[str]) -> int:
     quiet_libraries()
     inputs, options = parse(flags_of(parameters))
     try:
+        if not options.output:
+            raise CannotStartError("--output is missing: the folder of the tables, gs://bucket/prefix")
         if options.view_as(StandardOptions).streaming:
             return annotate_stream(inputs, options)
         return _launch_slice(inputs, options)

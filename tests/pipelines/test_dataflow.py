@@ -267,6 +267,18 @@ def test_what_cannot_start_says_why(
     assert "tables/.mmeg.lock" not in buckets.contents()
 
 
+@pytest.mark.parametrize("output", [[], ["--output="]])
+@pytest.mark.parametrize(
+    "source", ["--inputs=gs://{bucket}/x.mp4", "--subscription=projects/p/subscriptions/s"]
+)
+def test_no_output_is_a_wrong_start(
+    capsys: pytest.CaptureFixture[str], output: list[str], source: str
+) -> None:
+    others = [parameter for parameter in PARAMETERS if not parameter.startswith("--output")]
+    assert launch([*others, *output, source.format(bucket=BUCKET)]) == 2
+    assert capsys.readouterr().err.startswith("mmeg: --output is missing")
+
+
 def stream_translated(*more: str) -> Any:
     inputs, options = parse([*flags_of([*PARAMETERS, *more]), "--", "--dry_run=true"])
     pipeline = beam.Pipeline(options=options)
