@@ -269,7 +269,7 @@ def test_what_cannot_start_says_why(
 
 @pytest.mark.parametrize("output", [[], ["--output="]])
 @pytest.mark.parametrize(
-    "source", ["--inputs=gs://{bucket}/x.mp4", "--subscription=projects/p/subscriptions/s"]
+    "source", ["--inputs=gs://{bucket}/x.mp4", "--subscription=projects/mmeg-project-1234/subscriptions/s"]
 )
 def test_no_output_is_a_wrong_start(
     capsys: pytest.CaptureFixture[str], output: list[str], source: str
