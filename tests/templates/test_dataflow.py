@@ -1,6 +1,7 @@
 """The files in templates/dataflow say what is so: parameters, versions, paths and commands."""
 
 import argparse
+import bisect
 import importlib.util
 import json
 import re
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from mmeg_model.clip import FRAME_MS
 from pipelines.annotate_command import parse
 from pipelines.dataflow_launch import INPUTS, OF_STREAMS, SWITCHES, flags_of
 from pipelines.options import AnnotateOptions
@@ -30,13 +32,13 @@ WITH_AN_END = {"limit", "retry_failed", "replace_changed", "slice_videos", "slic
 VALID = {
     "inputs": "gs://b/videos/, gs://b/list.csv",
     "output": "gs://bucket/annotations",
-    "sdk_container_image": "europe-docker.pkg.dev/p/mmeg/mmeg@sha256:0123456789abcdef",
+    "sdk_container_image": "europe-docker.pkg.dev/p/mmeg/mmeg:V1.0_rc@sha256:" + "0123456789abcdef" * 4,
     "bytes_column": "video.bytes",
     "key_column": "key",
     "bundle": "/opt/my-bundle",
     "accelerator": "type:nvidia-l4;count:1;install-nvidia-driver:5xx",
     "machine_type": "g2-standard-16",
-    "subscription": "projects/p/subscriptions/s",
+    "subscription": "projects/my-project/subscriptions/s",
     "tasks": "gender",
     "device": "cuda",
     "retry_failed": "true",
@@ -46,7 +48,7 @@ VALID = {
     "decode_deadline_seconds": "60.5",
 }
 """The others are whole numbers."""
-INVALID = {"inputs": "videos/", "output": "gs://", "subscription": "s", "tasks": "mood", "device": "gpu", "bundle": "mine",
+INVALID = {"inputs": "videos/", "output": "gs://", "subscription": "projects/p/subscriptions/s", "tasks": "mood", "device": "gpu", "bundle": "mine",
            "sdk_container_image": "Not An Image", "accelerator": "nvidia-l4", "machine_type": "16 cores",
            "retry_failed": "yes", "replace_changed": "1", "window_seconds": "-1", "poll_seconds": "soon",
            "decode_deadline_seconds": "1e3"}  # fmt: skip
@@ -135,6 +137,68 @@ def test_what_does_not_fit_is_refused_by_its_pattern(name: str, script: ModuleTy
     for each in set(good) - {"bytes_column", "key_column"}:
         (problem,) = script.problems(metadata(name), good | {each: INVALID.get(each, "0")})
         assert problem.startswith(f"{each}={INVALID.get(each, '0')} ")
+
+
+def takes(flag: argparse.Action, value: str) -> bool:
+    try:
+        assert callable(flag.type)
+        flag.type(value)
+    except argparse.ArgumentTypeError:
+        return False
+    return True
+
+
+def largest(flag: argparse.Action) -> int:
+    """The largest whole number that the flag takes."""
+    return bisect.bisect_left(range(1, 1 << 63), True, key=lambda number: not takes(flag, str(number)))
+
+
+@pytest.mark.parametrize("name", [BATCH, STREAM])
+def test_ranges_are_those_of_the_flags(name: str, script: ModuleType) -> None:
+    data, flags = metadata(name), own_flags()
+    good = {each: VALID.get(each, "7") for each in parameters(name)}
+    for each in set(good) & {dest for dest, flag in flags.items() if flag.type}:
+        flag = flags[each]
+        most = largest(flag)
+        around = {k * 10**i + start for i in range(20) for k in range(-9, 10) for start in (0, most)}
+        values = [str(number) for number in around if number >= 0]
+        if takes(flag, "0.04"):
+            values += ["0.0", "0.00", "0.04", "0.4", "0.96", f"{most - 1}.96", f"{most}.0", f"{most}.04"]
+        refused = {value for value in values if script.problems(data, good | {each: value})}
+        assert refused == {value for value in values if not takes(flag, value)}, each
+        assert {"0", str(most + 1)} <= refused, each
+        assert not {"1", str(most)} & refused, each
+        assert re.search(rf"[Uu]p to {most}\.$|From 1 to {most}\.$", parameters(name)[each]["helpText"]), each
+
+
+@pytest.mark.parametrize("name", [BATCH, STREAM])
+def test_clips_are_multiples_of_a_frame(name: str, script: ModuleType) -> None:
+    data = metadata(name)
+    good = {each: VALID.get(each, "7") for each in parameters(name)}
+    for ms in range(5, 4000, 5):
+        for value in (f"{ms / 1000}", f"{ms / 1000:.3f}"):
+            fits = not script.problems(data, good | {"window_seconds": value})
+            assert fits == (ms % FRAME_MS == 0), value
+
+
+@pytest.mark.parametrize("name", [BATCH, STREAM])
+def test_images_are_named_as_docker_names_them(name: str, script: ModuleType) -> None:
+    data = metadata(name)
+    good = {each: VALID.get(each, "7") for each in parameters(name)}
+    for image, is_one in (
+        ("europe-docker.pkg.dev/p/mmeg/mmeg:V1", True),
+        ("localhost:5000/my_mmeg", True),
+        ("mmeg:_" + "X" * 127, True),
+        ("mmeg:" + "X" * 129, False),
+        ("mmeg:.V1", False),
+        ("Mmeg:v1", False),
+        ("europe-docker.pkg.dev/P/mmeg", False),
+        ("mmeg@sha256:0123", False),
+    ):
+        problems = script.problems(data, good | {"sdk_container_image": image})
+        assert [problem.split(" ")[0] for problem in problems] == (
+            [] if is_one else [f"sdk_container_image={image}"]
+        )
 
 
 def test_the_script_shows_what_it_would_do_and_does_nothing(tmp_path: Path) -> None:
