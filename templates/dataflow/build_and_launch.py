@@ -14,6 +14,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -65,13 +66,44 @@ def problems(metadata: dict[str, Any], values: dict[str, str]) -> list[str]:
     return found
 
 
+def clashes(values: dict[str, str], *, streaming: bool) -> list[str]:
+    """What the launcher would refuse about parameters that fit one by one, in words."""
+    found = []
+    if values.get("key_column") and not values.get("bytes_column"):
+        found.append("key_column is about Parquet shards: name the column of their videos by bytes_column")
+    if streaming and bool(values.get("inputs")) == bool(values.get("subscription")):
+        found.append("a stream needs either inputs, which are looked at again and again, or a subscription")
+    return found
+
+
+def repeated(parameters: Sequence[str]) -> list[str]:
+    """The names that are given more than once, of which all but one value would be lost, in words."""
+    counts = Counter(parameter.partition("=")[0] for parameter in parameters)
+    how = {"inputs": ", with commas between the videos"}
+    return [
+        f"{name} is given {count} times: give it once{how.get(name, '')}"
+        for name, count in counts.items()
+        if count > 1
+    ]
+
+
+def bucket_name(text: str) -> str:
+    """The bucket that is meant by its name or by its address."""
+    return text.removeprefix("gs://").rstrip("/")
+
+
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--project", required=True)
     parser.add_argument("--region", required=True, help="where workers run, and the videos lie")
-    parser.add_argument("--bucket", required=True, help="for the template and temporary files; no gs://")
+    parser.add_argument(
+        "--bucket",
+        required=True,
+        type=bucket_name,
+        help="for the template and temporary files: bkt or gs://bkt",
+    )
     parser.add_argument("--image", help="default: REGION-docker.pkg.dev/PROJECT/mmeg/mmeg:latest")
     parser.add_argument("--streaming", action="store_true")
     parser.add_argument("--launch-only", action="store_true", help="image and template are there already")
@@ -87,7 +119,12 @@ def main(arguments: Sequence[str]) -> int:
         if not parameter["isOptional"] and "defaultValue" in parameter
     }
     values = {"sdk_container_image": options.image, **defaults, **given}
-    if refused := problems(metadata, values):
+    refused = [
+        *repeated(options.parameters),
+        *problems(metadata, values),
+        *clashes(values, streaming=options.streaming),
+    ]
+    if refused:
         parser.error("; ".join(refused))
     for command in commands(options, values):
         print(shlex.join(command), flush=True)

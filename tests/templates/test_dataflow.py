@@ -62,6 +62,10 @@ def parameters(name: str) -> dict[str, dict[str, Any]]:
     return {parameter["name"]: parameter for parameter in metadata(name)["parameters"]}
 
 
+def valid(name: str) -> dict[str, str]:
+    return {each: VALID.get(each, "7") for each in parameters(name)}
+
+
 def own_flags() -> dict[str, argparse.Action]:
     parser = argparse.ArgumentParser(add_help=False)
     AnnotateOptions._add_argparse_args(parser)
@@ -118,7 +122,7 @@ def test_defaults_that_are_told_in_words_are_right() -> None:
 
 @pytest.mark.parametrize("name", [BATCH, STREAM])
 def test_what_the_template_lets_through_the_launcher_understands(name: str, script: ModuleType) -> None:
-    values = {each: VALID.get(each, "7") for each in parameters(name)}
+    values = valid(name)
     assert script.problems(metadata(name), values) == []
     given = [f"--{each}={value}" for each, value in values.items()]
     inputs, options = parse(flags_of([*given, "--runner=DataflowRunner"]))
@@ -133,7 +137,7 @@ def test_what_the_template_lets_through_the_launcher_understands(name: str, scri
 
 @pytest.mark.parametrize("name", [BATCH, STREAM])
 def test_what_does_not_fit_is_refused_by_its_pattern(name: str, script: ModuleType) -> None:
-    good = {each: VALID.get(each, "7") for each in parameters(name)}
+    good = valid(name)
     for each in set(good) - {"bytes_column", "key_column"}:
         (problem,) = script.problems(metadata(name), good | {each: INVALID.get(each, "0")})
         assert problem.startswith(f"{each}={INVALID.get(each, '0')} ")
@@ -155,8 +159,7 @@ def largest(flag: argparse.Action) -> int:
 
 @pytest.mark.parametrize("name", [BATCH, STREAM])
 def test_ranges_are_those_of_the_flags(name: str, script: ModuleType) -> None:
-    data, flags = metadata(name), own_flags()
-    good = {each: VALID.get(each, "7") for each in parameters(name)}
+    data, good, flags = metadata(name), valid(name), own_flags()
     for each in set(good) & {dest for dest, flag in flags.items() if flag.type}:
         flag = flags[each]
         most = largest(flag)
@@ -173,32 +176,19 @@ def test_ranges_are_those_of_the_flags(name: str, script: ModuleType) -> None:
 
 @pytest.mark.parametrize("name", [BATCH, STREAM])
 def test_clips_are_multiples_of_a_frame(name: str, script: ModuleType) -> None:
-    data = metadata(name)
-    good = {each: VALID.get(each, "7") for each in parameters(name)}
+    data, good = metadata(name), valid(name)
     for ms in range(5, 4000, 5):
         for value in (f"{ms / 1000}", f"{ms / 1000:.3f}"):
-            fits = not script.problems(data, good | {"window_seconds": value})
-            assert fits == (ms % FRAME_MS == 0), value
+            assert bool(script.problems(data, good | {"window_seconds": value})) == bool(ms % FRAME_MS), value
 
 
 @pytest.mark.parametrize("name", [BATCH, STREAM])
 def test_images_are_named_as_docker_names_them(name: str, script: ModuleType) -> None:
-    data = metadata(name)
-    good = {each: VALID.get(each, "7") for each in parameters(name)}
-    for image, is_one in (
-        ("europe-docker.pkg.dev/p/mmeg/mmeg:V1", True),
-        ("localhost:5000/my_mmeg", True),
-        ("mmeg:_" + "X" * 127, True),
-        ("mmeg:" + "X" * 129, False),
-        ("mmeg:.V1", False),
-        ("Mmeg:v1", False),
-        ("europe-docker.pkg.dev/P/mmeg", False),
-        ("mmeg@sha256:0123", False),
-    ):
-        problems = script.problems(data, good | {"sdk_container_image": image})
-        assert [problem.split(" ")[0] for problem in problems] == (
-            [] if is_one else [f"sdk_container_image={image}"]
-        )
+    data, good = metadata(name), valid(name)
+    legal = ["europe-docker.pkg.dev/p/mmeg/mmeg:V1", "localhost:5000/my_mmeg", "mmeg:_" + "X" * 127]
+    illegal = ["mmeg:" + "X" * 129, "mmeg:.V1", "Mmeg:v1", "pkg.dev/P/mmeg", "mmeg@sha256:0123", "mmeg:a:b"]
+    refused = [it for it in legal + illegal if script.problems(data, good | {"sdk_container_image": it})]
+    assert refused == illegal
 
 
 def test_the_script_shows_what_it_would_do_and_does_nothing(tmp_path: Path) -> None:
@@ -216,17 +206,52 @@ def test_the_script_shows_what_it_would_do_and_does_nothing(tmp_path: Path) -> N
     assert f"'^~^sdk_container_image={image}~inputs=gs://b/v/,gs://b/w/~output=gs://bucket/out/'" in launch
 
 
-def test_the_script_refuses_before_it_builds(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    place = ["--project", "p", "--region", "r", "--bucket", "b"]
-    for given, reason in (
-        (["output=gs://b/out"], "inputs is missing"),
-        (["inputs=gs://b/v/", "output=out"], "output=out does not fit"),
-        (["inputs=gs://b/v/", "output=gs://b/out", "speed=9"], "there is no parameter speed"),
-        (["inputs=gs://b/~/", "output=gs://b/out"], "a ~ ends a parameter"),
-    ):
-        with pytest.raises(SystemExit, match="2"):
-            script.main([*place, *given])
-        assert reason in capsys.readouterr().err
+PLACE, OUTPUT = ["--project", "p", "--region", "r", "--bucket", "b"], "output=gs://bkt/out"
+VIDEOS, NEW_VIDEOS = "inputs=gs://b/v/", "subscription=projects/my-project/subscriptions/s"
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ([], "inputs is missing"),
+        ([VIDEOS, "bundle=mine"], "bundle=mine does not fit"),
+        ([VIDEOS, "num_shards=999999999"], "num_shards=999999999 does not fit: Files for each table"),
+        ([VIDEOS, "speed=9"], "there is no parameter speed"),
+        (["inputs=gs://b/~/"], "a ~ ends a parameter"),
+        ([VIDEOS, "inputs=gs://b/w/"], "inputs is given 2 times: give it once, with commas"),
+        ([VIDEOS, "limit=1", "limit=2", "limit=2"], "limit is given 3 times: give it once"),
+        ([VIDEOS, "key_column=name"], "by bytes_column"),
+        ([VIDEOS, "key_column=name", "bytes_column="], "by bytes_column"),
+        (["--streaming", VIDEOS, "poll_seconds=0"], "poll_seconds=0 does not fit"),
+        (["--streaming", VIDEOS, NEW_VIDEOS], "either inputs, which are looked at again and again, or a sub"),
+        (["--streaming"], "either inputs, which are looked at again and again, or a subscription"),
+    ],
+)
+def test_the_script_refuses_before_it_builds(
+    script: ModuleType, capsys: pytest.CaptureFixture[str], given: list[str], reason: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        script.main([*PLACE, *given, OUTPUT])
+    said = capsys.readouterr()
+    assert reason in said.err
+    assert not said.out
+
+
+def test_the_script_takes_what_goes_together(script: ModuleType) -> None:
+    for given in ([VIDEOS, "key_column=name", "bytes_column=video"], [VIDEOS, "key_column="],
+                  ["--streaming", VIDEOS], ["--streaming", NEW_VIDEOS]):  # fmt: skip
+        assert script.main([*PLACE, *given, OUTPUT]) == 0
+
+
+@pytest.mark.parametrize("bucket", ["my-bucket", "gs://my-bucket", "gs://my-bucket/"])
+def test_a_bucket_has_a_name_and_an_address(
+    script: ModuleType, capsys: pytest.CaptureFixture[str], bucket: str
+) -> None:
+    assert script.main([*PLACE, "--bucket", bucket, VIDEOS, OUTPUT]) == 0
+    *_, template, launch = capsys.readouterr().out.splitlines()
+    assert "flex-template build gs://my-bucket/templates/mmeg.json " in template
+    assert "--template-file-gcs-location gs://my-bucket/templates/mmeg.json " in launch
+    assert "--temp-location gs://my-bucket/temp --staging-location gs://my-bucket/staging " in launch
 
 
 def test_jobs_of_one_output_have_one_name(script: ModuleType) -> None:
