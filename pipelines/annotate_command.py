@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import secrets
 import time
 import traceback
 from collections.abc import Iterable, Sequence
@@ -106,6 +107,8 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], AnnotateOptions]:
         for name in of_job_server
         if (value := given.pop(name, None)) is not None
     ]
+    if known.job_endpoint and "job_name" in given:  # by it Flink is asked to cancel this job, and no other
+        given["job_name"] += f"-{secrets.token_hex(4)}"
     if known.streaming and (known.runner == "FlinkRunner" or "max_bundle_size" in of_job_server):
         for_job_server += flink_stream_flags(for_job_server)
     return others, AnnotateOptions([*for_job_server, *unchecked], **given)
@@ -182,6 +185,7 @@ def _run(run: LocalRun, found: Spooled[Found], started: float) -> int:
         except CannotStartError:
             raise
         except Exception as error:  # whatever it is, the slices that were published stand
+            run.job.cancel()
             ended_early = error
     _write_metrics(run, summary)
     print_lines(summary.lines(run.output, seconds=time.monotonic() - started))

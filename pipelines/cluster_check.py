@@ -96,6 +96,9 @@ def check_worker(
     _ = pipeline | beam.Impulse() | beam.ParDo(DescribeBySource(bundle, device))
     try:
         result = job.run(pipeline, deadline_seconds=deadline_seconds)
+    except KeyboardInterrupt:
+        job.cancel()
+        raise
     except JobFailedError as error:
         raise ValueError(
             f"the workers of the cluster are not fit for this run: {error}. They need the Beam, the Python and the mmeg "
@@ -103,8 +106,8 @@ def check_worker(
         ) from error
     if result.state != PipelineState.DONE:
         raise ValueError(
-            f"no worker of the cluster answered within {deadline_seconds:g} s: it has no free slot, or cannot start "
-            "workers, or their Beam is so different that they cannot read the job, which their log says; see Flink's web "
+            f"no worker of the cluster answered within {deadline_seconds:g} s: it has no free slot (the job of an "
+            "earlier launcher may hold them: cancel it in Flink), or cannot start workers, or their Beam is so different that they cannot read the job, which their log says; see Flink's web "
             "page, or wait longer by --cluster-deadline-seconds"
         )
     found = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE))["string_sets"]

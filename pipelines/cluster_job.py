@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import apache_beam as beam
+import grpc
 from apache_beam.options.pipeline_options import FlinkRunnerOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
@@ -37,6 +38,7 @@ class RunningJob:
 
         Raises:
             JobFailedError: if it fails on a cluster, or Flink still starts it again after failures at the deadline.
+            ConnectionError: if the job server is there no more.
             Exception: whatever ends it on this machine.
         """
         self._flink_master = pipeline.options.view_as(FlinkRunnerOptions).flink_master
@@ -50,6 +52,8 @@ class RunningJob:
                 if "failed in state" not in str(error):
                     raise
                 raise JobFailedError(reason_of(str(error))) from error
+            except grpc.RpcError as error:
+                raise ConnectionError(f"the job server went away: {error.details()}") from error
         if not PipelineState.is_terminal(result.state):
             failure = self._failure_on_flink(result)
             self.cancel()

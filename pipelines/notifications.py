@@ -3,6 +3,7 @@
 The format: https://cloud.google.com/storage/docs/pubsub-notifications#format
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -68,8 +69,11 @@ def _is_meant(name: str, *, parquet_shards: bool) -> bool:
 
 def _poison(attributes: Mapping[str, str], data: bytes, reason: str) -> Found:
     said = data.decode(errors="replace")
+    content = repr((sorted(attributes.items()), data)).encode(errors="surrogatepass")
     message = (
         f"a message that is no notification of Cloud Storage ({reason:.{_MOST_SHOWN}}): "
-        f"{dict(attributes)!s:.{_MOST_SHOWN}} {said:.{_MOST_SHOWN}}"
+        f"{dict(attributes)!s:.{_MOST_SHOWN}} {said:.{_MOST_SHOWN}} "
+        f"(content {hashlib.blake2b(content, digest_size=8).hexdigest()})"  # the same content is told once
     )
-    return Found(None, failure=Failure("find", "BadNotification", message.replace("\0", "\\0")))
+    shown = message.encode(errors="backslashreplace").decode().replace("\0", "\\0")
+    return Found(None, failure=Failure("find", "BadNotification", shown))

@@ -58,6 +58,9 @@ class OutputFolder(Protocol):
     def check_not_held_by_others(self, by: str) -> None:
         """See, from whatever machine, that no other run has taken over from the one called `by`."""
 
+    def check_no_newer_run(self, run_id: str) -> None:
+        """See that no later run has published: it may have done again what this one is at."""
+
 
 def beside(name: str, ending: str) -> str:
     """The name under which a file waits, and no query sees it: DuckDB's globs read dot-files, if `.parquet` ends them."""
@@ -78,6 +81,11 @@ def output_folder(output: str) -> OutputFolder:
     if "://" in output:
         raise ValueError(f"--output {printable(output)}: tables are written to a local folder or to gs://")
     return LocalFolder(Path(output).absolute())
+
+
+def overtaken(uri: str, newer: str, *, run_id: str) -> OSError:
+    """What is wrong where a later run has published."""
+    return OSError(f"{uri}: {newer} has published since run {run_id} began, which may publish no more")
 
 
 class LocalFolder:
@@ -159,3 +167,8 @@ class LocalFolder:
         now = holder(self._root)
         if now is not None and not now.startswith(f"{by}, "):
             raise OSError(f"{self.uri}: another run has taken over from {by}: {now}")
+
+    def check_no_newer_run(self, run_id: str) -> None:
+        for run in (path for path in self._root.glob("videos/run=*") if path.name > f"run={run_id}"):
+            if any(run.glob("[!.]*.parquet")):
+                raise overtaken(self.uri, run.name, run_id=run_id)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from mmeg_model.media import objects
 from mmeg_model.media.errors import MediaError
+from pipelines.output_folder import overtaken
 from pipelines.output_lock import ObjectLock
 from pipelines.storage_errors import storage_errors
 
@@ -108,13 +109,23 @@ class ObjectFolder:
         if now is not None and now.by != by:
             raise OSError(f"{self.uri}: another run has taken over from {by}: {now}")
 
-    def _sizes(self, start_of_name: str) -> dict[str, int]:
-        """The objects whose names begin so, and how many bytes they have."""
+    def check_no_newer_run(self, run_id: str) -> None:
+        own = f"run={run_id}"
+        for name in self._sizes(
+            "videos/run=", from_name=f"videos/{own}0"
+        ):  # in a name, 0 is behind the slash
+            _, run, file = name.split("/", 2)
+            if run > own and file.endswith(".parquet") and not file.startswith("."):
+                raise overtaken(self.uri, run, run_id=run_id)
+
+    def _sizes(self, start_of_name: str, *, from_name: str = "") -> dict[str, int]:
+        """The objects whose names begin so, from one name on in their order, and how many bytes they have."""
         start = f"{self._prefix}/" if self._prefix else ""
         with storage_errors(self.uri, "listed"):
             blobs = objects.shared_client().list_blobs(
                 self._bucket,
                 prefix=start + start_of_name,
+                start_offset=start + from_name,
                 fields="items(name,size),nextPageToken",
                 timeout=objects.TIMEOUT_SECONDS,
                 retry=objects.patient_retry(),

@@ -68,6 +68,7 @@ def publish(
                 rows.carry(table, others)
         # The job of a launcher that is dead would publish beside the run that takes its place.
         output.check_not_held_by_others(constants.holder)
+        output.check_no_newer_run(constants.run_id)
     return rows.published
 
 

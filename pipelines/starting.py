@@ -1,14 +1,18 @@
 """What a run does before its first video, so that nothing is begun that cannot go on."""
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 
+from mmeg_model.media.source import printable
 from pipelines.completed import Completed, RefusedError, newest_run
 from pipelines.dataflow import job_of
 from pipelines.ending import say
+from pipelines.find_videos import find_videos
 from pipelines.local_run import LocalRun
 from pipelines.output_folder import OutputFolder
 from pipelines.output_objects import ObjectFolder
+from pipelines.path_patterns import GLOB_CHARACTERS
 from pipelines.rewriting import finish_rewrites, remove_orphans, remove_superseded
 from pipelines.runners import is_cluster
 from pipelines.slice_list import remove_lists
@@ -18,6 +22,22 @@ from pipelines.torn_panes import mend_panes
 
 class CannotStartError(Exception):
     """A reason for exit status 2; nothing was touched."""
+
+
+def check_watched(inputs: Sequence[str]) -> None:
+    """See that what is to be looked at again and again can be there: that nothing is may be a slip, and nobody notices.
+
+    Raises:
+        CannotStartError: if it cannot.
+    """
+    for name in inputs:
+        if "://" in name:
+            try:
+                next(find_videos([name]), None)
+            except ValueError as error:  # no credentials, or no address that can be read
+                raise CannotStartError(str(error)) from error
+        elif not os.path.lexists(name) and not GLOB_CHARACTERS & set(name):
+            raise CannotStartError(f"{printable(name)} does not exist; make the folder that is to be watched")
 
 
 def load_model(run: LocalRun) -> None:

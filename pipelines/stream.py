@@ -84,11 +84,14 @@ class PollInputs(beam.PTransform):
 
     def _find(self, _: Any, due: Any = beam.DoFn.TimestampParam) -> Iterator[Found]:
         due_ns, now_ns = 1_000 * due.micros, time.time_ns()
-        for item in find_videos(self._inputs, parquet_shards=self._parquet_shards):
-            if item.failure is not None:
-                _log.warning("%s", item.failure.message)  # it may be there at the next poll
-            elif is_of_poll(item, due_ns=due_ns, now_ns=now_ns):
-                yield item
+        try:
+            for item in find_videos(self._inputs, parquet_shards=self._parquet_shards):
+                if item.failure is not None:
+                    _log.warning("%s", item.failure.message)  # it may be there at the next poll
+                elif is_of_poll(item, due_ns=due_ns, now_ns=now_ns):
+                    yield item
+        except ValueError as error:  # a manifest that is being written
+            _log.warning("%s", error)
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Found]:
         return (

@@ -12,6 +12,7 @@ from apache_beam.io.gcp.pubsub import parse_subscription
 from apache_beam.options.pipeline_options import StandardOptions
 
 from mmeg_model.media.objects import SCHEME
+from pipelines.cluster_job import JobFailedError
 from pipelines.completed import read_completed
 from pipelines.dataflow import is_dataflow, job_of
 from pipelines.ending import ALL_OK, ENDED_EARLY, INTERRUPTED, first_line, is_of_surroundings, say
@@ -19,7 +20,14 @@ from pipelines.local_run import LocalRun
 from pipelines.options import AnnotateOptions
 from pipelines.pulled import PullNotifications
 from pipelines.runners import LOCAL_RUNNER, is_on_job_server, runner_name
-from pipelines.starting import CannotStartError, leave_lock_to_job, locked_output, made_ready, tidy
+from pipelines.starting import (
+    CannotStartError,
+    check_watched,
+    leave_lock_to_job,
+    locked_output,
+    made_ready,
+    tidy,
+)
 from pipelines.stream import AnnotateStream, PollInputs, ReadNotifications
 
 _DO_NOT_STREAM: Final = (None, "DirectRunner", LOCAL_RUNNER)
@@ -50,7 +58,8 @@ def annotate_stream(inputs: Sequence[str], options: AnnotateOptions) -> int:
         try:
             return _wait(pipeline, run)
         except Exception as error:  # whatever it is, what was published stands
-            if not is_of_surroundings(error):
+            run.job.cancel()
+            if not is_of_surroundings(error) and not isinstance(error, JobFailedError):
                 traceback.print_exception(error)
             say(f"mmeg annotate ended early: {first_line(error)}")
             say("What was published stands; run the same command again to go on from there.")
@@ -67,6 +76,9 @@ def _check(inputs: Sequence[str], options: AnnotateOptions) -> None:
         raise CannotStartError(
             "--streaming needs either INPUTs that are looked at again and again, or a --subscription"
         )
+    if inputs and runner_name(options) == "BundleBasedDirectRunner":
+        raise CannotStartError("BundleBasedDirectRunner reads nothing but a --subscription")
+    check_watched(inputs)
     if options.subscription:
         if runner_name(options) not in _READ_MESSAGES and not is_on_job_server(options):
             raise CannotStartError(
@@ -80,7 +92,7 @@ def _check(inputs: Sequence[str], options: AnnotateOptions) -> None:
                 f"--subscription {options.subscription}: {error}; "
                 "it is named projects/PROJECT/subscriptions/NAME"
             ) from error
-    for flag in ("limit", "plan_only", "retry_failed", "replace_changed"):
+    for flag in ("limit", "plan_only", "retry_failed", "replace_changed", "metrics_json"):
         if getattr(options, flag):
             name = {"plan_only": "dry-run"}.get(flag, flag.replace("_", "-"))
             raise CannotStartError(f"--{name} goes with what has an end, and a stream has none")

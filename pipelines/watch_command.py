@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,6 @@ from dataclasses import replace
 from typing import Final
 
 from mmeg_model.locked import InUseError
-from mmeg_model.media.objects import SCHEME
 from mmeg_model.media.source import printable
 from pipelines.completed import RefusedError, read_completed
 from pipelines.done_videos import Retake
@@ -37,8 +35,7 @@ from pipelines.options import (
     add_shard_flags,
     whole_number,
 )
-from pipelines.path_patterns import GLOB_CHARACTERS
-from pipelines.starting import CannotStartError, load_model, locked_output, tidy
+from pipelines.starting import CannotStartError, check_watched, load_model, locked_output, tidy
 from pipelines.summary import RunSummary
 from pipelines.watch import SETTLED_SECONDS, watch
 
@@ -106,7 +103,7 @@ def watch_command(arguments: Sequence[str], *, started: float) -> int:
     options = AnnotateOptions([], **{name: value for name, value in given.items() if value is not None})
     try:
         try:
-            _check_inputs(inputs)
+            check_watched(inputs)
             run = LocalRun.of(options)
             run = replace(
                 run, pool=replace(run.pool, num_decoders=run.pool.size + 1)
@@ -120,15 +117,6 @@ def watch_command(arguments: Sequence[str], *, started: float) -> int:
     except (CannotStartError, RefusedError, InUseError) as error:
         say(f"mmeg watch: {error}")
         return COULD_NOT_START
-
-
-def _check_inputs(inputs: Sequence[str]) -> None:
-    """A name that is not there now may be a slip: nobody would notice."""
-    for name in inputs:
-        if name.startswith(SCHEME):
-            next(find_videos([name]), None)  # raises where there are no credentials
-        elif not os.path.lexists(name) and not GLOB_CHARACTERS & set(name):
-            raise CannotStartError(f"{printable(name)} does not exist; make the folder that is to be watched")
 
 
 def _watch(run: LocalRun, inputs: Sequence[str], idle_polls: int | None, started: float) -> int:

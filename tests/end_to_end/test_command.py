@@ -71,6 +71,22 @@ def test_summary_on_standard_output_and_nothing_else(videos: Path, tmp_path: Pat
             ["v", "--output", "out", "--streaming", "--runner=PrismRunner", "--limit", "3"],
             "goes with what has an end",
         ),
+        (
+            ["v", "--output", "out", "--streaming", "--runner=PrismRunner", "--metrics-json=m"],
+            "--metrics-json goes with what has an end",
+        ),
+        (
+            ["nowhere", "--output", "out", "--streaming", "--runner=PrismRunner"],
+            "nowhere does not exist; make the folder that is to be watched",
+        ),
+        (
+            ["s3://b/x", "--output", "out", "--streaming", "--runner=PrismRunner"],
+            "only files on this machine and gs://",
+        ),
+        (
+            ["v", "--output", "out", "--streaming", "--runner=BundleBasedDirectRunner"],
+            "reads nothing but a --subscription",
+        ),
         (["--output", "out", "--streaming", "--runner=PrismRunner"], "either INPUTs .* or a --subscription"),
         (
             ["--output", "out", "--streaming", "--runner=PrismRunner", "--subscription=s"],

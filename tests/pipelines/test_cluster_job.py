@@ -4,9 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import apache_beam as beam
+import grpc
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineState
 
-from pipelines.cluster_job import cancel_on_flink, failure_on_flink, reason_of
+from pipelines.cluster_job import RunningJob, cancel_on_flink, failure_on_flink, reason_of
 
 FROM_PYTHON = """\
 Pipeline BeamApp-1_2 failed in state FAILED: java.lang.RuntimeException: Error received from SDK harness for instruction 4: Traceback (most recent call last):
@@ -111,3 +115,38 @@ def test_a_job_that_starts_again_says_why(failures: tuple[str, ...], reason: str
     with flink({"jobs": jobs}, failures) as (address, _):
         assert failure_on_flink(address, "ours") == reason
         assert failure_on_flink(address, "nobody's") is None
+
+
+class GoneError(grpc.RpcError):
+    def details(self) -> str:
+        return "Connection reset by peer"
+
+
+class JobOfAGoneServer:
+    """In place of the result of a pipeline whose job server goes away."""
+
+    state = PipelineState.RUNNING
+    _job_id = "nightly-1_2"
+
+    def wait_until_finish(self, duration: int | None = None) -> None:
+        raise GoneError
+
+    def cancel(self) -> None:
+        raise GoneError
+
+
+def test_a_job_whose_server_went_away_can_still_be_cancelled_on_flink(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    jobs = [
+        {"jid": "1", "name": "nightly-1", "state": "RUNNING"},
+        {"jid": "2", "name": "nightly", "state": "RUNNING"},
+    ]
+    with flink({"jobs": jobs}) as (address, changed):
+        pipeline = beam.Pipeline(options=PipelineOptions([f"--flink_master={address}"]))
+        monkeypatch.setattr(pipeline, "run", JobOfAGoneServer)
+        running = RunningJob()
+        with pytest.raises(ConnectionError, match="the job server went away: Connection reset by peer"):
+            running.run(pipeline)
+        running.cancel()
+    assert changed == ["/jobs/1?mode=cancel"]

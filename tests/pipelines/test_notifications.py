@@ -8,6 +8,7 @@ from makers.notifications import finalized
 from mmeg_model.media.source import VideoRef
 from pipelines.found import Found
 from pipelines.notifications import read_notification
+from pipelines.once import gate_key
 
 
 def test_a_new_generation_is_a_video() -> None:
@@ -88,3 +89,22 @@ def test_nothing_that_a_message_holds_ends_the_stream(attributes: dict[str, str]
     found = read_notification({"eventType": "OBJECT_FINALIZE", **attributes}, data)
     if found is not None and found.failure is not None:
         found.failure.message.encode()  # it must fit into a table
+
+
+@pytest.mark.parametrize("field", ["bucket", "generation"])
+def test_poison_that_is_no_text_can_be_written_down(field: str) -> None:
+    resource = {"bucket": "a-bucket", "name": "a.mp4", "generation": "1", field: "\ud800"}
+    found = read_notification({"eventType": "OBJECT_FINALIZE"}, json.dumps(resource).encode())
+    assert found
+    assert found.failure
+    found.failure.message.encode()
+    assert len(gate_key(found)) == 16
+
+
+def test_poison_is_told_apart_by_all_of_its_content() -> None:
+    long = b"x" * 1_000
+    first, again, other = (read_notification({}, data) for data in (long, long, long + b"y"))
+    assert first
+    assert again
+    assert other
+    assert gate_key(first) == gate_key(again) != gate_key(other)

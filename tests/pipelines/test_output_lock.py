@@ -135,7 +135,11 @@ def test_a_job_whose_place_another_run_took_publishes_nothing(buckets: Proxy, tm
             publish(
                 [ok(VideoRef("/a", "1"))], output=output_folder(uri), stem="run=2/x", constants=constants("2")
             )
-        publish([ok(VideoRef("/a", "1"))], output=output_folder(uri), stem="run=1/x", constants=constants("1"))  # fmt: skip
+        with pytest.raises(
+            OSError, match="run=2 has published since run 1 began"
+        ):  # nobody holds the lock now
+            publish([ok(VideoRef("/b", "1"))], output=output_folder(uri), stem="run=1/x", constants=constants("1"))  # fmt: skip
+        publish([ok(VideoRef("/b", "1"))], output=output_folder(uri), stem="run=2/y", constants=constants("2"))  # fmt: skip
     assert len(buckets.contents()) == 6
 
 
@@ -155,3 +159,23 @@ def test_a_local_lock_names_its_holder_as_long_as_it_is_held(tmp_path: Path) -> 
     with locked(tmp_path, by="run 1"), pytest.raises(OSError, match="taken over from run 2: run 1"):
         output_folder(str(tmp_path)).check_not_held_by_others("run 2")
     output_folder(str(tmp_path)).check_not_held_by_others("run 2")
+
+
+@pytest.mark.parametrize(
+    "newer_file", ["slice-000000-batch-shard-00000-of-00001.parquet", ".waits.tmp", None]
+)
+def test_a_run_that_another_one_overtook_publishes_no_more_on_a_disk(
+    tmp_path: Path, newer_file: str | None
+) -> None:
+    """Nobody holds the lock; a later run that published nothing is none."""
+    output, done = output_folder(str(tmp_path / "tables")), [ok(VideoRef("/a", "1"))]
+    publish(done, output=output, stem="run=1/x", constants=constants("1"))
+    newer = tmp_path / "tables" / "videos" / "run=2"
+    newer.mkdir()
+    if newer_file:
+        (newer / newer_file).write_bytes(b"")
+    if newer_file and newer_file.startswith("slice"):
+        with pytest.raises(OSError, match="run=2 has published since run 1 began"):
+            publish(done, output=output, stem="run=1/y", constants=constants("1"))
+    else:
+        publish(done, output=output, stem="run=1/y", constants=constants("1"))

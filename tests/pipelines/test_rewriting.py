@@ -84,9 +84,10 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pyte
 
 
 def test_orphans_are_removed_and_committed_files_stay(tmp_path: Path) -> None:
-    publish_slice(tmp_path, [ok(A)], run_id="run-1")
-    kept = files(tmp_path)
     orphan = publish_slice(tmp_path, [ok(B)], run_id="run-0")
+    of_orphan = files(tmp_path)
+    publish_slice(tmp_path, [ok(A)], run_id="run-1")
+    kept = [path for path in files(tmp_path) if path not in of_orphan]
     (tmp_path / table_file("videos", orphan)).unlink()
     half = tmp_path / beside(table_file("annotations", orphan), TEMPORARY)
     half.write_bytes(b"half")

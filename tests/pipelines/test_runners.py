@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import grpc
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, PortableOptions
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
 from pipelines.annotate_command import parse
@@ -164,3 +164,18 @@ def test_a_stream_on_flink_waits_neither_for_checkpoints_nor_behind_long_bundles
 def test_what_is_given_for_a_stream_on_flink_goes_first() -> None:
     flags = flink_stream_flags(["--parallelism=3", "--max_bundle_size=3"])
     assert flags == ["--finish_bundle_before_checkpointing", "--unaligned_checkpoint_enabled"]
+
+
+def test_jobs_of_one_name_are_told_apart_on_a_cluster() -> None:
+    """Flink is asked by name to cancel one."""
+    with serving() as endpoint:
+        words = [
+            "v",
+            "--output=t",
+            "--runner=PortableRunner",
+            f"--job_endpoint={endpoint}",
+            "--job_name=nightly",
+        ]
+        names = {parse(words)[1].view_as(GoogleCloudOptions).job_name for _ in range(2)}
+    assert len(names) == 2
+    assert all(name.startswith("nightly-") for name in names)

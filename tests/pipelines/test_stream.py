@@ -3,13 +3,14 @@
 import os
 from pathlib import Path
 
+from apache_beam.utils.timestamp import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mmeg_model.media.source import VideoRef
 from pipelines.find_files import find_file
 from pipelines.found import Found
-from pipelines.stream import is_of_poll
+from pipelines.stream import PollInputs, is_of_poll
 
 SECOND_NS = 1_000_000_000
 NOW_NS = 1_800_000_000 * SECOND_NS
@@ -62,3 +63,15 @@ def test_a_file_appears_when_it_gets_its_name_however_old_it_is(tmp_path: Path) 
     assert found.video
     assert found.video.version == "5-1000000000"
     assert found.appeared_ns > before_ns
+
+
+def test_a_manifest_that_is_being_written_is_looked_at_again(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"video")
+    manifest = tmp_path / "list.jsonl"
+    manifest.write_text('"a.mp4"\n{"ur')
+    polls = PollInputs([str(manifest)], poll_seconds=1, parquet_shards=False)
+    due = Timestamp.now() + 60
+    num_found = len(list(polls._find(None, due)))
+    manifest.write_text('"a.mp4"\n')
+    assert num_found <= 1
+    assert [item.video.uri for item in polls._find(None, due) if item.video] == [str(tmp_path / "a.mp4")]
