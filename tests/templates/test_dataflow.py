@@ -161,12 +161,12 @@ def largest(flag: argparse.Action) -> int:
 def test_ranges_are_those_of_the_flags(name: str, script: ModuleType) -> None:
     data, good, flags = metadata(name), valid(name), own_flags()
     for each in set(good) & {dest for dest, flag in flags.items() if flag.type}:
-        flag = flags[each]
-        most = largest(flag)
-        around = {k * 10**i + start for i in range(20) for k in range(-9, 10) for start in (0, most)}
-        values = [str(number) for number in around if number >= 0]
+        flag, most = flags[each], largest(flags[each])
+        digits = [10**i for i in range(len(str(most)))]
+        around = {s + k * d for d in digits for k in range(-9, 10) for s in (0, most, most - most % d)}
+        values = [str(number) for above in around for number in (above - 1, above) if number >= 0]
         if takes(flag, "0.04"):
-            values += ["0.0", "0.00", "0.04", "0.4", "0.96", f"{most - 1}.96", f"{most}.0", f"{most}.04"]
+            values += ["0.0", "0.00", "0.04", "0.4", "0.96", f"{most - 1}.08", f"{most}.0", f"{most}.04"]
         refused = {value for value in values if script.problems(data, good | {each: value})}
         assert refused == {value for value in values if not takes(flag, value)}, each
         assert {"0", str(most + 1)} <= refused, each
