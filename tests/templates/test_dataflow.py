@@ -213,7 +213,7 @@ VIDEOS, NEW_VIDEOS = "inputs=gs://b/v/", "subscription=projects/my-project/subsc
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ([], "inputs is missing"),
+        ([], "Names with commas go into a manifest.\n"),  # the help of inputs, and no word of streams
         ([VIDEOS, "bundle=mine"], "bundle=mine does not fit"),
         ([VIDEOS, "num_shards=999999999"], "num_shards=999999999 does not fit: Files for each table"),
         ([VIDEOS, "speed=9"], "there is no parameter speed"),
