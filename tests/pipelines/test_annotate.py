@@ -1,5 +1,10 @@
+import contextlib
+import wave
+from pathlib import Path
+
 import apache_beam as beam
 import pytest
+from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -7,13 +12,14 @@ from apache_beam.runners.portability.fn_api_runner.translations import Stage
 
 from mmeg_model.media.decoders import DecoderLimits
 from mmeg_model.media.probe import VideoInfo
-from mmeg_model.media.source import VideoRef
+from mmeg_model.media.source import VideoRef, local_version
 from mmeg_model.media.windows import WINDOW_MS
 from pipelines.annotate import LONG_MS, AnnotateVideos, build_pipeline, is_of_long
 from pipelines.completed import NOTHING_COMPLETED
 from pipelines.decode_clips import DecoderPool, Span
 from pipelines.index_shards import Shard, shard_reading
 from pipelines.inference import ClipModelHandler
+from pipelines.metrics import DECODED_CLIPS
 from pipelines.outcomes import RunConstants
 
 
@@ -107,3 +113,33 @@ def test_a_video_is_long_from_five_minutes_on(duration_ms: int, is_long: bool) -
         audio_codec=None,
     )
     assert is_of_long(Span(VideoRef("/v.mp4", "1"), info, 0, ((0, 6000),))) == is_long
+
+
+def test_the_spans_of_a_long_video_are_decoded_there(tmp_path: Path) -> None:
+    videos = []
+    for name, num_seconds in (("short.wav", 6), ("long.wav", 301)):
+        with wave.open(str(tmp_path / name), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(8_000)
+            file.writeframes(bytes(2 * 8_000 * num_seconds))
+        videos.append(VideoRef(str(tmp_path / name), local_version((tmp_path / name).stat())))
+    pool = DecoderPool(1, DecoderLimits(deadline_seconds=60, memory_bytes=1 << 30))
+    pipeline = beam.Pipeline(runner="FnApiRunner")
+    _ = (
+        pipeline
+        | beam.Create(videos)
+        | AnnotateVideos(
+            pool=pool,
+            handler=ClipModelHandler(bundle=None, device="cpu", tasks=("emotion",), batch_size=8),
+            window_ms=WINDOW_MS,
+            long_apart=True,
+        )
+    )
+    with contextlib.closing(pool):
+        result = pipeline.run()
+    decoded = result.metrics().query(MetricsFilter().with_name(DECODED_CLIPS.metric_name.name))["counters"]
+    assert {counter.key.step.split("/")[1]: counter.result for counter in decoded} == {
+        "Annotate spans": 1,
+        "Annotate spans of long videos": 51,  # the last second is a clip of its own
+    }

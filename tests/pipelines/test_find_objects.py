@@ -1,6 +1,7 @@
 """Inputs that lie in buckets."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -191,3 +192,14 @@ def test_without_credentials_nothing_is_found_and_one_sentence_said(
     monkeypatch.setattr(objects, "_client", None)
     with pytest.raises(ValueError, match="Run `gcloud auth application-default login`"):
         list(find_videos(["gs://bucket/videos/"]))
+
+
+@pytest.mark.parametrize("name", ["videos/", "videos/b.mp4"])
+def test_an_object_appears_when_it_is_created(archive: Proxy, name: str) -> None:
+    """Listed or looked up."""
+    blob = archive.bucket.get_blob("videos/b.mp4")
+    (found,) = [
+        item for item in find_videos([at(name)]) if item.video and item.video.uri == at("videos/b.mp4")
+    ]
+    assert found.appeared_ns == round(blob.time_created.timestamp() * 1e6) * 1_000
+    assert abs(found.appeared_ns - time.time_ns()) < 600 * 10**9
