@@ -1,10 +1,12 @@
 """What tests of both packages share: who needs a GPU, a bucket of the emulator, and the server in front of it."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from google.cloud.storage.retry import DEFAULT_RETRY
 from makers.buckets import BUCKET, Proxy, client_of, emulator
 from makers.go_programs import has_go
 
@@ -52,3 +54,12 @@ def go() -> None:
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A request to a bucket is repeated for half a second, not for minutes."""
+    hasty = DEFAULT_RETRY.with_delay(initial=0.01, maximum=0.05).with_timeout(0.5)
+    monkeypatch.setattr(objects, "patient_retry", lambda *_: hasty)
+    yield
+    gc.collect()  # what warns, warns here

@@ -1,17 +1,14 @@
 """A bucket that fails while tables are written to it: what can help is asked again, all else ends with one reason."""
 
-import gc
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from google.cloud.storage.retry import DEFAULT_RETRY
 from makers.buckets import BUCKET, Fault, Proxy
 from makers.promises import assert_promises
+from makers.tables import downloaded
 from makers.video import Recipe, make_video
 
-from mmeg_model.media import objects
 from pipelines.cli import main
 from pipelines.tables import TABLES
 
@@ -23,9 +20,10 @@ UPLOADS = f"/upload/storage/v1/b/{BUCKET}/o?uploadType="
 LOCKING, BEGINNING = f"POST {UPLOADS}multipart", f"POST {UPLOADS}resumable"
 SENDING = f"PUT {UPLOADS}resumable&upload_id={BUCKET}:tables/"
 REMOVING = f"DELETE /storage/v1/b/{BUCKET}/o/tables/videos/"
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:unclosed <socket:ResourceWarning"
-)  # of answers that broke off
+pytestmark = [
+    pytest.mark.usefixtures("impatient"),
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),  # of answers that broke off
+]
 
 
 @pytest.fixture(scope="module")
@@ -36,23 +34,6 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A request is repeated for a second, not for minutes."""
-    hasty = DEFAULT_RETRY.with_delay(initial=0.01, maximum=0.05).with_timeout(1)
-    monkeypatch.setattr(objects, "patient_retry", lambda: hasty)
-    yield
-    gc.collect()  # what warns, warns here
-
-
-def downloaded(buckets: Proxy, folder: Path) -> Path:
-    for name, content in buckets.contents("tables/").items():
-        path = folder / name.removeprefix("tables/")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return folder
-
-
 def annotate(videos: Path) -> int:
     return main(["annotate", str(videos), "--output", OUTPUT, "--slice-videos", "1", "--num-decoders", "1"])
 
@@ -60,7 +41,7 @@ def annotate(videos: Path) -> int:
 def assert_whole(buckets: Proxy, folder: Path) -> None:
     """Three videos once, and nothing beside them."""
     assert LOCK not in buckets.contents()
-    assert_promises(downloaded(buckets, folder), num_inputs=3)
+    assert_promises(downloaded(buckets, "tables/", folder), num_inputs=3)
 
 
 @pytest.mark.parametrize("status", [429, 503, 0])

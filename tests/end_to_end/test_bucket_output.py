@@ -10,7 +10,7 @@ import pytest
 from makers.buckets import BUCKET, Proxy
 from makers.killing import kill_tree
 from makers.promises import assert_promises
-from makers.tables import by_name, read
+from makers.tables import by_name, downloaded, read
 
 from pipelines.cli import main
 
@@ -31,14 +31,6 @@ def videos(tmp_path: Path) -> Path:
     return folder
 
 
-def tables(buckets: Proxy, folder: Path) -> Path:
-    for name, content in buckets.contents("tables/").items():
-        path = folder / name.removeprefix("tables/")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return folder
-
-
 def test_runs_go_on_retry_replace_and_compact_in_a_bucket(
     buckets: Proxy, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -50,13 +42,13 @@ def test_runs_go_on_retry_replace_and_compact_in_a_bucket(
     out = capsys.readouterr().out
     assert "videos    3: 2 ok, 0 partial, 1 failed; done before: 2 ok\n" in out
     assert f"tables    {OUTPUT}\n" in out
-    assert_promises(tables(buckets, tmp_path / "first"), num_inputs=5)
+    assert_promises(downloaded(buckets, "tables/", tmp_path / "first"), num_inputs=5)
 
     (videos / "broken.mp4").write_bytes((videos / "0.wav").read_bytes())
     assert main([*command, "--retry-failed", "--replace-changed"]) == 0
     assert main(["compact", OUTPUT]) == 0
     assert "of each table before, 1 now" in capsys.readouterr().err
-    rows = by_name(read(tables(buckets, tmp_path / "second"), "videos"))
+    rows = by_name(read(downloaded(buckets, "tables/", tmp_path / "second"), "videos"))
     assert rows["broken.mp4"]["status"] == "ok"
     assert_promises(tmp_path / "second", num_inputs=5)
     assert len(buckets.contents()) == 3, "no lock, and nothing that waits"
@@ -78,7 +70,7 @@ def test_a_second_run_is_kept_out_and_one_behind_a_dead_one_is_not(
     assert "tables/.mmeg.lock" in buckets.contents()
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 1, done.stderr
-    assert_promises(tables(buckets, tmp_path / "tables"), num_inputs=5)
+    assert_promises(downloaded(buckets, "tables/", tmp_path / "tables"), num_inputs=5)
 
 
 @pytest.mark.parametrize(

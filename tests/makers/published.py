@@ -13,7 +13,7 @@ from pipelines.table_files import file_name
 from pipelines.tables import Annotation, Failure, VideoPart, encode_annotations
 
 SETTINGS = '{"tasks": ["emotion"], "window_ms": 6000}'
-_INFO = VideoInfo(
+INFO = VideoInfo(
     duration_ms=12_000,
     stated_duration_ms=None,
     container="matroska,webm",
@@ -45,7 +45,7 @@ def ok(video: VideoRef) -> VideoPart:
         for i in range(2)
     ]  # fmt: skip
     return VideoPart(
-        video, info=_INFO, planned_clips=2, annotations=encode_annotations(rows), num_annotations=2,
+        video, info=INFO, planned_clips=2, annotations=encode_annotations(rows), num_annotations=2,
         num_valid_frames=300, num_valid_samples=192_000,
     )  # fmt: skip
 

@@ -1,5 +1,6 @@
 import contextlib
 import wave
+from dataclasses import replace
 from pathlib import Path
 
 import apache_beam as beam
@@ -9,9 +10,9 @@ from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.portability.fn_api_runner.translations import Stage
+from makers.published import INFO
 
 from mmeg_model.media.decoders import DecoderLimits
-from mmeg_model.media.probe import VideoInfo
 from mmeg_model.media.source import VideoRef, local_version
 from mmeg_model.media.windows import WINDOW_MS
 from pipelines.annotate import LONG_MS, AnnotateVideos, build_pipeline, is_of_long
@@ -102,16 +103,7 @@ def test_spans_of_long_videos_have_a_stage_of_their_own_in_a_stream() -> None:
 
 @pytest.mark.parametrize(("duration_ms", "is_long"), [(LONG_MS, False), (LONG_MS + 1, True)])
 def test_a_video_is_long_from_five_minutes_on(duration_ms: int, is_long: bool) -> None:
-    info = VideoInfo(
-        duration_ms=duration_ms,
-        stated_duration_ms=None,
-        container="matroska,webm",
-        video_codec="h264",
-        width=640,
-        height=360,
-        rotation_degrees=0,
-        audio_codec=None,
-    )
+    info = replace(INFO, duration_ms=duration_ms)
     assert is_of_long(Span(VideoRef("/v.mp4", "1"), info, 0, ((0, 6000),))) == is_long
 
 

@@ -1,20 +1,16 @@
 """Files below a prefix of a bucket that fails: what can help is asked again, and nothing that was there is lost."""
 
-import gc
 import json
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from google.cloud.storage.retry import DEFAULT_RETRY
 from makers.buckets import BUCKET, Fault, Proxy
 from makers.promises import assert_promises
 from makers.published import constants, failed, ok
-from makers.tables import read
+from makers.tables import downloaded, read
 
-from mmeg_model.media import objects
 from mmeg_model.media.source import VideoRef
 from pipelines import output_objects
 from pipelines.completed import read_completed
@@ -25,26 +21,10 @@ from pipelines.table_files import pane_name
 A, B, C = (VideoRef(f"gs://videos/{name}.mp4", "1") for name in "abc")
 URI = f"gs://{BUCKET}/deep/out"
 LOCK = "deep/out/.mmeg.lock"
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:unclosed <socket:ResourceWarning"
-)  # of answers that are not read
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A request is repeated for half a second, not for minutes."""
-    hasty = DEFAULT_RETRY.with_delay(initial=0.01, maximum=0.05).with_timeout(0.5)
-    monkeypatch.setattr(objects, "patient_retry", lambda: hasty)
-    yield
-    gc.collect()  # what warns, warns here
-
-
-def downloaded(buckets: Proxy, folder: Path) -> Path:
-    for name, content in buckets.contents("deep/out/").items():
-        path = folder / name.removeprefix("deep/out/")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return folder
+pytestmark = [
+    pytest.mark.usefixtures("impatient"),
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),  # of answers that are not read
+]
 
 
 @pytest.mark.parametrize("is_done", [True, False])
@@ -108,7 +88,7 @@ def test_a_pane_that_begins_anew_on_a_bucket_that_fails_loses_nothing(
     buckets.faults.clear()
     assert [read_completed(output).videos.status(video) for video in (A, B, C)] == ["ok", "failed", None]
     assert publish_pane([ok(C)], output=output, num_written=0, **pane) == 1
-    folder = downloaded(buckets, tmp_path)
+    folder = downloaded(buckets, "deep/out/", tmp_path)
     assert sorted(row["video_uri"] for row in read(folder, "videos")) == [A.uri, B.uri, C.uri]
     assert_promises(folder, num_inputs=3)
 
@@ -123,7 +103,7 @@ def test_a_pane_is_published_once_whatever_fails_for_a_while(
     assert publish_pane([ok(A), failed(B)], output=output, num_written=0, **pane) == 2
     assert publish_pane([ok(C)], output=output, num_written=0, **pane) == 1
     assert not [fault for fault in buckets.faults + buckets.faults_behind if fault.times]
-    assert_promises(downloaded(buckets, tmp_path), num_inputs=3)
+    assert_promises(downloaded(buckets, "deep/out/", tmp_path), num_inputs=3)
 
 
 @pytest.mark.parametrize("status", [503, 0])
