@@ -107,8 +107,9 @@ def check_worker(
     if result.state != PipelineState.DONE:
         raise ValueError(
             f"no worker of the cluster answered within {deadline_seconds:g} s: it has no free slot (the job of an "
-            "earlier launcher may hold them: cancel it in Flink), or cannot start workers, or their Beam is so different that they cannot read the job, which their log says; see Flink's web "
-            "page, or wait longer by --cluster-deadline-seconds"
+            "earlier launcher may hold them: cancel it in Flink), or cannot start workers, or their Beam is so different "
+            "that they cannot read the job, which their log says; see Flink's web page, or wait longer by "
+            "--cluster-deadline-seconds"
         )
     found = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE))["string_sets"]
     (answer,) = found[0].result

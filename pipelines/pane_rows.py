@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from mmeg_model.media.source import VideoRef
 from pipelines.damaged import naming_damaged
+from pipelines.metrics import Published
 from pipelines.output_folder import OutputFolder
 from pipelines.table_files import table_file
 from pipelines.tables import Table
@@ -30,20 +31,23 @@ def nameless(message: str | None) -> Name:
     return None, message, None
 
 
-def names_in(output: OutputFolder, stem: str) -> frozenset[Name]:
-    """The videos, and the failures of no video, that the files of a stem hold; none if its `videos` is not there.
+def standing(output: OutputFolder, stem: str) -> tuple[frozenset[Name], Published]:
+    """What the files of a stem hold: videos, and failures of no video; nothing if its `videos` is not there.
 
     Raises:
         OSError: if they cannot be read, or `errors` alone is not there.
     """
+    published = Published()
     try:
         with _opened(output, "videos", stem) as file:
-            videos = _names(pq.read_table(file, columns=_COLUMNS))
+            videos = pq.read_table(file, columns=[*_COLUMNS, "status", "clips", "failed_clips"])
     except FileNotFoundError:
-        return frozenset()
+        return frozenset(), published
     with _opened(output, "errors", stem) as file:
-        errors = _names(pq.read_table(file, columns=[*_COLUMNS, "message"]))
-    return frozenset(videos) | {name for name in errors if name[0] is None}
+        errors = pq.read_table(file, columns=[*_COLUMNS, "message", "stage"])
+    published.add(videos.to_pylist(), errors.to_pylist())
+    names = {*_names(videos), *(name for name in _names(errors) if name[0] is None)}
+    return frozenset(names), published
 
 
 def rows_of(output: OutputFolder, table: Table, stem: str, names: Set[Name]) -> Iterator[pa.Table]:

@@ -11,17 +11,15 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import apache_beam as beam
-import pyarrow.parquet as pq
 from apache_beam.coders import VarIntCoder
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from mmeg_model.media.source import VideoRef
-from pipelines.metrics import Published
 from pipelines.outcomes import Outcome, RunConstants
 from pipelines.output_folder import OutputFolder, output_folder
-from pipelines.pane_rows import name_of, nameless, names_in, rows_of
+from pipelines.pane_rows import name_of, nameless, rows_of, standing
 from pipelines.publish import publish, shard_of
-from pipelines.table_files import PANE, pane_name, table_file
+from pipelines.table_files import PANE, pane_name
 from pipelines.tables import TABLES, VideoPart
 
 _NUM_WRITTEN: Final = beam.DoFn.StateParam(ReadModifyWriteStateSpec("num_written", VarIntCoder()))
@@ -56,9 +54,8 @@ def publish_pane(
     names |= {nameless(f.message) for part in parts if part.video is None for f in part.failures}
     if len(names) <= num_written:
         return num_written
-    there = names_in(output, stem)
+    there, before = standing(output, stem)
     if not names <= there:
-        before = _published(output, stem)
         published = publish(
             (part for part in parts if part.video is None or part.video in whole),
             output=output,
@@ -69,23 +66,6 @@ def publish_pane(
         )
         published.less(before).count()
     return len(names)
-
-
-def _published(output: OutputFolder, stem: str) -> Published:
-    """What is in the files now."""
-    published = Published()
-    try:
-        with (
-            output.open(table_file("videos", stem)) as videos,
-            output.open(table_file("errors", stem)) as errors,
-        ):
-            published.add(
-                pq.read_table(videos, columns=["status", "clips", "failed_clips"]).to_pylist(),
-                pq.read_table(errors, columns=["stage"]).to_pylist(),
-            )
-    except FileNotFoundError:  # the first pane
-        pass
-    return published
 
 
 class WritePanes(beam.DoFn):

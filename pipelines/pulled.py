@@ -19,16 +19,17 @@ from apache_beam.utils.timestamp import Duration, Timestamp
 
 from pipelines.found import Found
 from pipelines.notifications import read_notification
+from pipelines.stream import StreamWindows
 
 _log = logging.getLogger(__name__)
 
-_POLL_SECONDS: Final = 1.0
+_POLL_SECONDS: Final = 2.0
 _WAIT_SECONDS: Final = 1.0
-"""For which a poll waits for a message."""
+"""For which a poll waits for a message: less than to the next poll, or an idle subscription would fall behind."""
 _MOST_PULLED: Final = 1_000
 _MOST_PULLS: Final = 10
 """In one poll: a bundle is acknowledged whole."""
-_MOST_LATE: Final = Duration(seconds=43_200)
+_MOST_LATE: Final = Duration(seconds=StreamWindows.lateness_seconds // 2)
 """Half of what a window allows: what has waited longer counts as that late, instead of being dropped."""
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipelines.damaged import naming_damaged
 from pipelines.output_folder import OutputFolder
-from pipelines.pane_rows import names_in, rows_of
+from pipelines.pane_rows import rows_of, standing
 from pipelines.table_files import PANE, is_pane, own_files, table_file, table_writers
 from pipelines.tables import Table
 
@@ -52,5 +52,6 @@ def _keep_committed(output: OutputFolder, table: Table, stem: str, committed: by
         found = pq.read_schema(file)
     schema = found.with_metadata({**found.metadata, PANE: committed})
     with table_writers(output, {name: schema}) as writers:
-        for rows in rows_of(output, table, stem, names_in(output, stem)):
+        names, _ = standing(output, stem)
+        for rows in rows_of(output, table, stem, names):
             writers[name].write_table(rows.cast(schema))

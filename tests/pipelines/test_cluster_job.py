@@ -2,15 +2,22 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import apache_beam as beam
 import grpc
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.runner import PipelineState
+from apache_beam.runners.runner import PipelineResult, PipelineState
+from makers.published import constants
 
-from pipelines.cluster_job import RunningJob, cancel_on_flink, failure_on_flink, reason_of
+from pipelines.annotate_command import parse
+from pipelines.cli import main
+from pipelines.cluster_check import check_worker
+from pipelines.cluster_job import JobFailedError, RunningJob, cancel_on_flink, failure_on_flink, reason_of
+from pipelines.local_run import LocalRun
 
 FROM_PYTHON = """\
 Pipeline BeamApp-1_2 failed in state FAILED: java.lang.RuntimeException: Error received from SDK harness for instruction 4: Traceback (most recent call last):
@@ -150,3 +157,47 @@ def test_a_job_whose_server_went_away_can_still_be_cancelled_on_flink(
             running.run(pipeline)
         running.cancel()
     assert changed == ["/jobs/1?mode=cancel"]
+
+
+class JobThatEnds(RunningJob):
+    """In place of one on a cluster; counts how often it was cancelled."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self._error = error
+        self.num_cancelled = 0
+
+    def run(self, pipeline: beam.Pipeline, *, deadline_seconds: float | None = None) -> PipelineResult:
+        raise self._error
+
+    def cancel(self) -> None:
+        self.num_cancelled += 1
+
+
+def test_ctrl_c_while_a_worker_is_asked_leaves_no_job_behind() -> None:
+    job = JobThatEnds(KeyboardInterrupt())
+    _, options = parse(["v", "--output=t", "--runner=FlinkRunner"])
+    with pytest.raises(KeyboardInterrupt):
+        check_worker(options, constants=constants("run"), bundle=None, device="cpu", job=job)
+    assert job.num_cancelled == 1
+
+
+@pytest.mark.parametrize("flags", [[], ["--streaming", "--runner=PrismRunner"]])
+@pytest.mark.parametrize(
+    "error", [ConnectionError("the job server went away: reset"), JobFailedError("ValueError: no")]
+)
+def test_what_ends_a_job_early_is_said_and_the_job_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, flags: list[str], error: Exception
+) -> None:
+    jobs: list[JobThatEnds] = []
+
+    def job() -> JobThatEnds:
+        jobs.append(JobThatEnds(error))
+        return jobs[-1]
+
+    run_of = LocalRun.of
+    monkeypatch.setattr(LocalRun, "of", lambda options: replace(run_of(options), job=job()))
+    (tmp_path / "a.wav").write_bytes(b"never read")
+    assert main(["annotate", str(tmp_path / "a.wav"), "--output", str(tmp_path / "out"), *flags]) == 3
+    assert f"mmeg annotate ended early: {error}" in capsys.readouterr().err
+    assert [each.num_cancelled for each in jobs] == [1]
