@@ -14,6 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from mmeg_model.locked import InUseError
 from mmeg_model.media.shards import is_compressed
 from mmeg_model.media.source import VideoRef
+from pipelines.cluster_job import JobFailedError
 from pipelines.completed import Completed, RefusedError, read_completed
 from pipelines.ending import (
     ALL_OK,
@@ -190,7 +191,9 @@ def _run(run: LocalRun, found: Spooled[Found], started: float) -> int:
     _write_metrics(run, summary)
     print_lines(summary.lines(run.output, seconds=time.monotonic() - started))
     if ended_early is not None:
-        if not is_of_surroundings(ended_early):  # a bug: say where
+        if not (
+            is_of_surroundings(ended_early) or isinstance(ended_early, JobFailedError)
+        ):  # a bug: say where
             traceback.print_exception(ended_early)
         say(f"mmeg annotate ended early: {first_line(ended_early)}")
         say("What was published stands; run the same command again to go on from there.")

@@ -199,5 +199,7 @@ def test_what_ends_a_job_early_is_said_and_the_job_is_cancelled(
     monkeypatch.setattr(LocalRun, "of", lambda options: replace(run_of(options), job=job()))
     (tmp_path / "a.wav").write_bytes(b"never read")
     assert main(["annotate", str(tmp_path / "a.wav"), "--output", str(tmp_path / "out"), *flags]) == 3
-    assert f"mmeg annotate ended early: {error}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"mmeg annotate ended early: {error}" in said
+    assert "Traceback" not in said, "the launcher's says nothing of the workers"
     assert [each.num_cancelled for each in jobs] == [1]
